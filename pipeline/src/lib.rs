@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The conversation: what the caller says becomes turns, turns become answers, answers become sound.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod llm;
+pub mod stt;
+pub mod tts;
+
+/// A number that every request to a model gets; agent frames carry it, so that what is older than the current one is dropped where it stands.
+pub type Gen = u64;
+/// Milliseconds since the call was answered, on the caller's audio clock.
+pub type Ms = u64;
