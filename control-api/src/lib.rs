@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The control plane: tenants, calls and their records in SQL, read and steered over HTTP.
+//!
+//! It holds no packet. What it needs of the running node it asks through [`Switchboard`]; what the node needs of it, through [`Directory`].
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use std::{future::Future, pin::Pin};
+
+mod directory;
+mod journal;
+mod switchboard;
+
+pub use directory::{Directory, Refused, Route, RouteQuery};
+pub use journal::{Ended, Entry, NewCall, Orphan, RecordingStage, RecordingState};
+pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
+
+/// A future behind a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,96 @@
+//! The question every INVITE asks: whose address is this, and who answers there?
+
+use std::{net::SocketAddr, sync::Arc};
+
+use domain::{AgentId, AgentSpec, Pii, TenantId};
+
+use crate::BoxFuture;
+
+/// Finds who answers an inbound call. `server` asks; whoever knows the numbers implements it.
+pub trait Directory: Send + Sync {
+    /// Resolves an inbound call before it rings.
+    fn route<'a>(&'a self, query: RouteQuery) -> BoxFuture<'a, Result<Route, Refused>>;
+}
+
+/// What is known of an inbound call at its INVITE.
+#[derive(Clone, Debug)]
+pub struct RouteQuery {
+    /// The called address: user part of the Request-URI, or a number in international form.
+    pub to: Pii<String>,
+    /// The calling address, as the From header has it.
+    pub from: Pii<String>,
+    /// Where the INVITE came from.
+    pub source: SocketAddr,
+    /// Extension headers, for rules that look at them.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Who owns the called number.
+    pub tenant: TenantId,
+    /// The agent, ready to run.
+    pub agent: Arc<AgentSpec>,
+    /// Its row, when it is a stored one.
+    pub agent_id: Option<AgentId>,
+    /// Version of the stored agent.
+    pub agent_version: Option<i64>,
+    /// False for traffic that costs nothing and reaches no trunk.
+    pub livemode: bool,
+}
+
+/// Why nobody answers; each has one answer on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nobody owns the number.
+    #[error("unknown number")]
+    UnknownNumber,
+    /// No trunk with this source address.
+    #[error("unknown source")]
+    UnknownSource,
+    /// The caller is blocked.
+    #[error("blocked caller")]
+    Blocked,
+    /// No credit, or a cap is reached.
+    #[error("no credit")]
+    NoCredit,
+    /// The tenant has as many calls as it may.
+    #[error("too many calls")]
+    Concurrency,
+    /// The node is full.
+    #[error("no capacity")]
+    NoCapacity,
+    /// The node is draining.
+    #[error("draining")]
+    Draining,
+    /// The store does not answer and the policy is to refuse.
+    #[error("store unavailable")]
+    StoreUnavailable,
+}
+
+impl Refused {
+    /// The SIP status of the refusal; 503 goes with Retry-After.
+    pub const fn sip_status(self) -> u16 {
+        match self {
+            Self::UnknownNumber | Self::UnknownSource => 404,
+            Self::Blocked => 603,
+            Self::NoCredit => 480,
+            Self::Concurrency => 486,
+            Self::NoCapacity | Self::Draining | Self::StoreUnavailable => 503,
+        }
+    }
+
+    /// What the call's row says about it.
+    pub const fn ended_reason(self) -> domain::EndedReason {
+        use domain::EndedReason;
+        match self {
+            Self::UnknownNumber => EndedReason::NoAgent,
+            Self::UnknownSource | Self::Blocked => EndedReason::ForbiddenDestination,
+            Self::NoCredit => EndedReason::InsufficientCredit,
+            Self::Concurrency => EndedReason::Concurrency,
+            Self::NoCapacity | Self::StoreUnavailable => EndedReason::NoCapacity,
+            Self::Draining => EndedReason::Draining,
+        }
+    }
+}

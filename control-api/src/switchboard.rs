@@ -1,0 +1,132 @@
+//! What the API asks of the running node: dial, end, and what is live now. `server` implements it.
+
+use domain::{AgentSpec, CallId, Direction, EndedReason, Pii, Status, TenantId};
+use serde_json::{Map, Value};
+
+use crate::BoxFuture;
+
+/// The running node, as the API sees it.
+pub trait Switchboard: Send + Sync {
+    /// Accepts an outbound call and starts it.
+    ///
+    /// The implementation checks capacity and agent, journals [`crate::Entry::Created`] under `request.call` *before* it returns `Ok`,
+    /// and lets the INVITE leave afterwards: the API flushes the journal and answers 201 with the row.
+    fn dial<'a>(&'a self, request: DialRequest) -> BoxFuture<'a, Result<(), DialRefused>>;
+
+    /// Ends a live call: BYE, CANCEL or a refusal, by its state. Returns when the request is taken, not when the call is gone.
+    fn end<'a>(&'a self, call: CallId, reason: EndedReason) -> BoxFuture<'a, Result<(), NotActive>>;
+
+    /// Every call that has not ended, newest first.
+    fn live(&self) -> Vec<LiveCall>;
+
+    /// Is the node fit to take calls?
+    fn health(&self) -> Health;
+
+    /// The node's own metrics in Prometheus text, names `sidetone_*`, no phone numbers.
+    fn metrics(&self) -> String;
+}
+
+/// An outbound call to be placed.
+#[derive(Clone, Debug)]
+pub struct DialRequest {
+    /// The id the call will have.
+    pub call: CallId,
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// False for test keys.
+    pub livemode: bool,
+    /// `sip:` or `sips:` URI, or a number in international form.
+    pub to: Pii<String>,
+    /// Shown to the callee; the node's default when absent.
+    pub from: Option<Pii<String>>,
+    /// Who speaks.
+    pub agent: AgentChoice,
+    /// For `{{name}}` in the agent's texts; scalars.
+    pub variables: Map<String, Value>,
+    /// The tenant's own notes.
+    pub metadata: Map<String, Value>,
+    /// How long it may ring; the agent's limit when absent.
+    pub ring_timeout_ms: Option<u64>,
+    /// How long it may last; the agent's limit when absent.
+    pub max_duration_ms: Option<u64>,
+    /// Overrides the agent's `recording.enabled`.
+    pub record: Option<bool>,
+}
+
+/// Which agent speaks.
+#[derive(Clone, Debug)]
+pub enum AgentChoice {
+    /// By id or by the name of an agent file.
+    Named(String),
+    /// Given in the request.
+    Inline(Box<AgentSpec>),
+}
+
+/// Why a call is not placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialRefused {
+    /// No such agent for this tenant.
+    #[error("no such agent")]
+    UnknownAgent,
+    /// The address cannot be dialled.
+    #[error("not an address this node can dial")]
+    BadAddress,
+    /// Policy forbids the destination.
+    #[error("destination is not allowed")]
+    Forbidden,
+    /// The node is full.
+    #[error("no capacity")]
+    NoCapacity,
+    /// The node is draining.
+    #[error("draining")]
+    Draining,
+}
+
+/// The call is not live on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("call is not active")]
+pub struct NotActive;
+
+/// A call that has not ended.
+#[derive(Clone, Debug)]
+pub struct LiveCall {
+    /// Its id.
+    pub id: CallId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// False for test traffic.
+    pub livemode: bool,
+    /// Who began it.
+    pub direction: Direction,
+    /// Where it stands.
+    pub status: Status,
+    /// `greeting`, `listening`, `thinking`, `speaking`, `tool`, `ending`; none before the answer.
+    pub activity: Option<&'static str>,
+    /// Calling address.
+    pub from: Pii<String>,
+    /// Called address.
+    pub to: Pii<String>,
+    /// Name of the agent.
+    pub agent: String,
+    /// Unix time, ms.
+    pub created_at_ms: i64,
+    /// Unix time, ms.
+    pub answered_at_ms: Option<i64>,
+}
+
+/// Is the node fit to take calls?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The SIP sockets are open.
+    pub sip: bool,
+    /// Free RTP port pairs.
+    pub rtp_ports_free: u32,
+    /// No new calls are taken.
+    pub draining: bool,
+    /// The recording directory can be written.
+    pub disk: bool,
+    /// Calls now.
+    pub calls: u32,
+    /// Calls at most.
+    pub max_calls: u32,
+}
