@@ -1,7 +1,10 @@
 //! The conversation: what the caller says becomes turns, turns become answers, answers become sound.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod heard;
+pub mod line;
 pub mod llm;
+pub mod sentence;
 pub mod stt;
 pub mod tts;
 
