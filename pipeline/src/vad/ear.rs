@@ -1,8 +1,8 @@
 //! From frames to chunks, and from probabilities to edges: the ear of one call, without a clock of its own.
 
-use codecs::pcm::{FRAME, Frame};
+use codecs::pcm::{FRAME, Frame, rms_dbov};
 
-use super::{CHUNK, Edge, VadConfig, energy::level_dbov};
+use super::{CHUNK, Edge, VadConfig};
 use crate::Ms;
 
 const PER_MS: u64 = 8;
@@ -90,7 +90,7 @@ impl Ear {
     pub fn judge(&mut self, p: f32) -> Option<Edge> {
         let (from, until) = (self.start, self.start + CHUNK as u64);
         let echo_bound = if until < self.played_until { self.played_dbov } else { f32::NEG_INFINITY };
-        let level = level_dbov(self.ready()?);
+        let level = rms_dbov(self.ready()?);
         self.forget();
 
         let (mut start, mut stop) = (self.config.start, self.config.stop);
