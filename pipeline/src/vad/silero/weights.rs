@@ -44,7 +44,8 @@ impl<const K: usize, const N: usize> Product<K, N> {
         }
     }
 
-    #[inline(always)]
+    /// Not inlined: among other code the compiler has been seen to keep the sums in memory, at four times the cost.
+    #[inline(never)]
     fn group<const S: usize>(
         &self,
         b: usize,
