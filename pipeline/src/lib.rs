@@ -7,6 +7,7 @@ pub mod llm;
 pub mod sentence;
 pub mod stt;
 pub mod tts;
+pub mod turn;
 pub mod vad;
 
 /// A number that every request to a model gets; agent frames carry it, so that what is older than the current one is dropped where it stands.
