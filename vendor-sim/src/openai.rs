@@ -161,8 +161,7 @@ async fn answer(body: mpsc::Sender<Option<Bytes>>, request: Value, stage: Arc<St
         () = sleep(stage.knobs.first_byte) => {}
         () = body.closed() => return gone(),
     }
-    let mut sent = 0u32;
-    for event in events(&request, &reply, &fault) {
+    for (sent, event) in (0u32..).zip(events(&request, &reply, &fault)) {
         match fault {
             Fault::Drop { after } if sent >= after => {
                 let _ = body.send(None).await;
@@ -195,7 +194,6 @@ async fn answer(body: mpsc::Sender<Option<Bytes>>, request: Value, stage: Arc<St
                 return gone();
             }
         }
-        sent += 1;
         if !stage.knobs.pace.is_zero() {
             tokio::select! {
                 () = sleep(stage.knobs.pace) => {}
