@@ -1,6 +1,7 @@
 //! The conversation: what the caller says becomes turns, turns become answers, answers become sound.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod flow;
 pub mod heard;
 pub mod line;
 pub mod llm;
