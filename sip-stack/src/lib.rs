@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A sans-IO SIP user agent (RFC 3261, 6026, 3581, 3264): bytes and `now` go in, bytes, timers and events come out.
+//!
+//! It reads no clock, opens no socket and starts no thread. Feed [`Endpoint`] with `handle_*`, then drain `poll_*`.
+//! Not done here: digest authentication, registration, PRACK, UPDATE, REFER, session timers, DNS (RFC 3263).
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod dialog;
+mod endpoint;
+mod event;
+mod flow;
+pub mod message;
+pub mod offer;
+mod random;
+mod refusal;
+pub mod sdp;
+pub mod stream;
+pub mod timer;
+mod transaction;
+
+pub use endpoint::{Endpoint, EndpointConfig};
+pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing};
+pub use flow::{Flow, Transmit, Transport};
+pub use message::{Message, Method, NameAddr, ParseError, Uri};
+pub use offer::{Ability, Codec, Plan};
+pub use refusal::{Refusal, Warning};
+pub use sdp::{Direction, Sdp};

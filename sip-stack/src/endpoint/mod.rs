@@ -1,0 +1,540 @@
+//! The endpoint: bytes, timers and wishes in; bytes, timers and events out.
+
+mod arrival;
+mod body;
+mod call;
+mod guard;
+mod incoming;
+mod inside;
+mod outgoing;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use arrival::Arrival;
+use call::{Call, Exchange, Incoming, Leaving, Live, Outgoing};
+use guard::{ALLOW, Refused};
+
+use crate::event::{CallHandle, Cause, Event};
+use crate::flow::{Flow, Transmit, Transport};
+use crate::message::{Message, Method, Name, Printer};
+use crate::random::Random;
+use crate::refusal::Refusal;
+use crate::timer::{Intervals, Owner, Timer};
+use crate::transaction::{
+    AckFate, Client, ClientKind, Fate, InviteClient, InviteServer, MergeKey, OtherServer, Outbox,
+    Server, ServerKey, ServerKind, client_key,
+};
+
+/// How an endpoint presents itself and what it takes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// The Server and User-Agent header; `None` tells strangers nothing.
+    pub user_agent: Option<String>,
+    /// The user part of our Contact.
+    pub contact_user: String,
+    /// Requests longer than this over UDP use compact header names, in bytes (RFC 3261 §18.1.1).
+    pub udp_mtu: usize,
+    /// 100 Trying is sent when no other answer was, after this time. Below 200 ms it may be left out (RFC 3261
+    /// §17.2.1): a quick refusal then needs no repetition, and a forged source gets no more than it sent.
+    pub trying_after: Duration,
+    /// Calls at one time; the next is refused with 503 (RFC 3261 §21.5.4).
+    pub max_calls: usize,
+    /// What Retry-After says in a 503, in seconds.
+    pub retry_after: u32,
+    /// T1, T2 and T4.
+    pub intervals: Intervals,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        EndpointConfig {
+            user_agent: None,
+            contact_user: "sidetone".to_owned(),
+            udp_mtu: 1300,
+            trying_after: Duration::from_millis(200),
+            max_calls: 100_000,
+            retry_after: 5,
+            intervals: Intervals::default(),
+        }
+    }
+}
+
+/// What was received and led to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Not SIP, or not answerable.
+    pub malformed: u64,
+    /// Requests refused by the stack itself.
+    pub refused: u64,
+    /// Responses and ACKs that belong to nothing.
+    pub stray: u64,
+}
+
+/// A SIP user agent for any number of calls.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: EndpointConfig,
+    random: Random,
+    out: Outbox,
+    events: VecDeque<Event>,
+    servers: HashMap<u64, Server>,
+    server_keys: HashMap<ServerKey, u64>,
+    merge_keys: HashMap<MergeKey, u64>,
+    clients: HashMap<u64, Client>,
+    client_keys: HashMap<(Vec<u8>, Vec<u8>), u64>,
+    calls: HashMap<u64, Call>,
+    /// Our tag to the call that has it.
+    tags: HashMap<Vec<u8>, u64>,
+    last_id: u64,
+    draining: bool,
+    counters: Counters,
+}
+
+impl Endpoint {
+    /// An endpoint without calls. The seed makes tags and branches; it must be secret and new for each process.
+    pub fn new(config: EndpointConfig, seed: u64) -> Self {
+        let mut out = Outbox::default();
+        out.timers.on = config.intervals;
+        Endpoint {
+            config,
+            random: Random::new(seed),
+            out,
+            events: VecDeque::new(),
+            servers: HashMap::new(),
+            server_keys: HashMap::new(),
+            merge_keys: HashMap::new(),
+            clients: HashMap::new(),
+            client_keys: HashMap::new(),
+            calls: HashMap::new(),
+            tags: HashMap::new(),
+            last_id: 0,
+            draining: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// One datagram, or one message cut out of a stream.
+    pub fn handle_receive(&mut self, now: Instant, from: Flow, bytes: &[u8]) {
+        match Message::parse(bytes) {
+            Ok(message) if message.is_request() => {
+                self.handle_request(now, Arrival { message, from })
+            }
+            Ok(message) if message.flaw().is_none() => self.handle_response(now, from, &message),
+            Ok(_) | Err(_) => self.counters.malformed += 1,
+        }
+    }
+
+    /// A stream connection is gone, or sending over this flow failed.
+    pub fn handle_closed(&mut self, _now: Instant, flow: Flow) {
+        let mut clients: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.flow == flow)
+            .map(|(id, _)| *id)
+            .collect();
+        clients.sort_unstable();
+        for id in clients {
+            self.lose_client(id);
+        }
+        let mut servers: Vec<u64> = self
+            .servers
+            .iter()
+            .filter(|(_, server)| server.flow == flow)
+            .map(|(id, _)| *id)
+            .collect();
+        servers.sort_unstable();
+        for id in servers {
+            self.lose_server(id);
+        }
+        if flow.transport == Transport::Tcp {
+            for call in self.calls.values_mut() {
+                if let Call::Live(live) = call
+                    && live.dialog.flow == flow
+                {
+                    live.dialog.flow.connection = 0;
+                }
+            }
+        }
+    }
+
+    /// Time has come for `poll_timeout`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((owner, timer)) = self.out.timers.pop(now) {
+            match owner {
+                Owner::Server(id) => {
+                    let Some(server) = self.servers.get_mut(&id) else {
+                        continue;
+                    };
+                    if server.handle_timer(&mut self.out, timer) != Fate::Lives {
+                        self.close_server(id);
+                    }
+                }
+                Owner::Client(id) => {
+                    let Some(client) = self.clients.get_mut(&id) else {
+                        continue;
+                    };
+                    match client.handle_timer(&mut self.out, timer) {
+                        Fate::Lives => {}
+                        Fate::Done => self.close_client(id),
+                        Fate::TimedOut => self.lose_client(id),
+                    }
+                }
+                Owner::Call(id) => self.handle_call_timer(now, id, timer),
+            }
+        }
+    }
+
+    /// When `handle_timeout` wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.out.timers.next_timeout()
+    }
+
+    /// The next bytes to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// While draining, OPTIONS and new calls are answered 503; calls that run go on.
+    pub fn drain(&mut self, on: bool) {
+        self.draining = on;
+    }
+
+    /// Calls of which no `Ended` was told yet, and calls whose last BYE is still on its way.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Everything that is still remembered: calls, transactions and timers. 0 means nothing leaked.
+    pub fn residue(&self) -> usize {
+        self.calls.len()
+            + self.servers.len()
+            + self.clients.len()
+            + self.tags.len()
+            + self.merge_keys.len()
+            + self.out.timers.len()
+    }
+
+    /// What was received and led to nothing, since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn contact(&self, flow: &Flow) -> String {
+        let transport = if flow.transport == Transport::Tcp {
+            ";transport=tcp"
+        } else {
+            ""
+        };
+        format!(
+            "<sip:{}@{}{transport}>",
+            self.config.contact_user, flow.local
+        )
+    }
+
+    /// Headers that may be left out when an answer must be small.
+    fn decorate(&self, printer: &mut Printer) {
+        if let Some(agent) = &self.config.user_agent {
+            printer.header(Name::Server, agent);
+        }
+    }
+
+    fn tell_end(&mut self, id: u64, cause: Cause) {
+        self.events.push_back(Event::Ended {
+            call: CallHandle(id),
+            cause,
+        });
+    }
+
+    fn handle_request(&mut self, now: Instant, arrival: Arrival) {
+        let request = &arrival.message;
+        let (Some(via), Some(method)) = (request.top_via(), request.method()) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let key = ServerKey::of(request, &via);
+        if let Some((id, server)) = self
+            .server_keys
+            .get(&key)
+            .and_then(|id| Some((*id, self.servers.get_mut(id)?)))
+        {
+            match (method, &mut server.kind) {
+                (Method::Ack, ServerKind::Invite(invite)) => {
+                    let flow = server.flow;
+                    if invite.handle_ack(now, &mut self.out, Owner::Server(id), flow)
+                        == AckFate::Absorbed
+                    {
+                        return;
+                    }
+                }
+                _ => return server.handle_repeat(&mut self.out),
+            }
+        }
+        if let Err(refused) = guard::check(request) {
+            return self.refuse(&arrival, &refused);
+        }
+        match (method, request.to_tag()) {
+            (Method::Ack, _) => self.handle_ack(now, &arrival),
+            (Method::Cancel, _) => self.handle_cancel(now, arrival),
+            (_, Some(_)) => self.handle_inside(now, arrival),
+            (Method::Invite, None) => self.handle_invite(now, arrival),
+            (Method::Options, None) => self.handle_options(&arrival),
+            (_, None) => self.refuse(&arrival, &Refusal::new(481).into()),
+        }
+    }
+
+    /// Answers once and keeps nothing: the same request again gets the same answer (RFC 3261 §8.2.7).
+    fn refuse(&mut self, arrival: &Arrival, refused: &Refused) {
+        let request = &arrival.message;
+        self.counters.refused += 1;
+        if request.method() == Some(Method::Ack) {
+            return;
+        }
+        let tag = self.stateless_tag(request);
+        let bytes = self.sized(request, |stack, rich| {
+            let refusal = &refused.refusal;
+            let mut printer = arrival.answer(refusal.status, &refusal.reason, Some(&tag), !rich);
+            if let Some((name, value)) = &refused.header {
+                printer.header(*name, value);
+            }
+            stack.explain(&mut printer, refusal, &arrival.from, rich);
+            printer.finish()
+        });
+        self.out.send(arrival.answer_flow(), &bytes);
+    }
+
+    fn stateless_tag(&self, request: &Message) -> String {
+        let sequence = request.header(Name::CSeq).unwrap_or_default();
+        let parts = [
+            request.call_id().unwrap_or_default(),
+            request.from_tag(),
+            sequence,
+        ];
+        format!("{:016x}", self.random.of(&parts))
+    }
+
+    /// An answer to a stranger stays below 1.5 times his request, lest a forged source makes us a weapon.
+    fn sized(&self, request: &Message, print: impl Fn(&Self, bool) -> Vec<u8>) -> Vec<u8> {
+        let rich = print(self, true);
+        if rich.len() * 2 <= request.size() * 3 {
+            rich
+        } else {
+            print(self, false)
+        }
+    }
+
+    fn explain(&self, printer: &mut Printer, refusal: &Refusal, flow: &Flow, rich: bool) {
+        if let Some(seconds) = refusal.retry_after {
+            printer.header(Name::RetryAfter, seconds.to_string());
+        }
+        if let Some(warning) = &refusal.warning {
+            let text: String = warning
+                .text
+                .chars()
+                .filter(|letter| !matches!(letter, '"' | '\\'))
+                .collect();
+            printer.header(
+                Name::Warning,
+                format!("{} {} \"{text}\"", warning.code.clamp(100, 999), flow.local),
+            );
+        }
+        if rich {
+            self.decorate(printer);
+        }
+    }
+
+    /// OPTIONS from outside: the carrier asks whether we live (RFC 3261 §11.2).
+    fn handle_options(&mut self, arrival: &Arrival) {
+        if self.draining {
+            return self.refuse(arrival, &Refusal::new(503).into());
+        }
+        let request = &arrival.message;
+        let tag = self.stateless_tag(request);
+        let bytes = self.sized(request, |stack, rich| {
+            let mut printer = arrival.answer(200, "OK", Some(&tag), !rich);
+            stack.abilities(&mut printer, rich);
+            printer.finish()
+        });
+        self.out.send(arrival.answer_flow(), &bytes);
+    }
+
+    fn abilities(&self, printer: &mut Printer, rich: bool) {
+        printer
+            .header(Name::Allow, ALLOW)
+            .header(Name::Accept, body::ACCEPT);
+        if rich {
+            printer
+                .header(Name::AcceptEncoding, "identity")
+                .header(Name::AcceptLanguage, "en");
+            printer.header(Name::Supported, "");
+            self.decorate(printer);
+        }
+    }
+
+    fn open_server(&mut self, arrival: &Arrival, call: Option<u64>, tag: &str) -> Option<u64> {
+        let request = &arrival.message;
+        let key = ServerKey::of(request, &request.top_via()?);
+        let merge = MergeKey::of(request);
+        let id = self.fresh_id();
+        let kind = if request.method() == Some(Method::Invite) {
+            self.merge_keys.insert(merge.clone(), id);
+            ServerKind::Invite(InviteServer::Proceeding { last: None })
+        } else {
+            ServerKind::Other(OtherServer::Trying)
+        };
+        self.server_keys.insert(key.clone(), id);
+        let server = Server {
+            key,
+            merge,
+            flow: arrival.answer_flow(),
+            kind,
+            call,
+            tag: tag.to_owned(),
+        };
+        self.servers.insert(id, server);
+        Some(id)
+    }
+
+    fn respond(&mut self, now: Instant, id: u64, status: u16, answer: Vec<u8>) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.respond(now, &mut self.out, Owner::Server(id), status, answer);
+        }
+    }
+
+    fn close_server(&mut self, id: u64) {
+        let Some(server) = self.servers.remove(&id) else {
+            return;
+        };
+        self.server_keys.remove(&server.key);
+        if self.merge_keys.get(&server.merge) == Some(&id) {
+            self.merge_keys.remove(&server.merge);
+        }
+        self.out.timers.stop_each(
+            Owner::Server(id),
+            &[Timer::G, Timer::H, Timer::I, Timer::J, Timer::L],
+        );
+    }
+
+    /// Nobody can be answered any more: a call that is not answered yet ends, others are none the worse.
+    fn lose_server(&mut self, id: u64) {
+        let call = self.servers.get(&id).and_then(|server| server.call);
+        self.close_server(id);
+        let Some(call) = call else { return };
+        match self.calls.get_mut(&call) {
+            Some(Call::Incoming(incoming)) if incoming.server == id => {
+                self.forget(call);
+                self.tell_end(call, Cause::Timeout);
+            }
+            Some(Call::Live(live)) if matches!(&live.exchange, Exchange::Asked { server, .. } if *server == id) =>
+            {
+                live.exchange = Exchange::Quiet;
+            }
+            _ => {}
+        }
+    }
+
+    fn open_client(&mut self, id: u64, mut client: Client, call: Option<u64>) {
+        client.call = call;
+        self.client_keys.insert(client.key.clone(), id);
+        self.clients.insert(id, client);
+    }
+
+    fn close_client(&mut self, id: u64) {
+        let Some(client) = self.clients.remove(&id) else {
+            return;
+        };
+        self.client_keys.remove(&client.key);
+        let all = [
+            Timer::A,
+            Timer::B,
+            Timer::D,
+            Timer::E,
+            Timer::F,
+            Timer::K,
+            Timer::M,
+        ];
+        self.out.timers.stop_each(Owner::Client(id), &all);
+    }
+
+    /// No answer, or no connection to get one by (RFC 3261 §8.1.3.1).
+    fn lose_client(&mut self, id: u64) {
+        let call = self.clients.get(&id).and_then(|client| client.call);
+        self.close_client(id);
+        let Some(call) = call else { return };
+        match self.calls.get(&call) {
+            Some(Call::Outgoing(outgoing)) if outgoing.client == id => {
+                let told = outgoing.given_up;
+                self.forget(call);
+                if !told {
+                    self.tell_end(call, Cause::Timeout);
+                }
+            }
+            Some(Call::Leaving(_)) => {
+                self.forget(call);
+            }
+            _ => {}
+        }
+    }
+
+    /// Frees a call: its tag and its timers. Its transactions live on until their own timers end them.
+    fn forget(&mut self, id: u64) -> Option<Call> {
+        let call = self.calls.remove(&id)?;
+        let tag = match &call {
+            Call::Incoming(Incoming { tag, .. })
+            | Call::Outgoing(Outgoing { tag, .. })
+            | Call::Live(Live { tag, .. })
+            | Call::Leaving(Leaving { tag, .. }) => tag,
+        };
+        self.tags.remove(tag.as_bytes());
+        let all = [
+            Timer::Trying,
+            Timer::Ringing,
+            Timer::Expires,
+            Timer::Accept,
+            Timer::NoAck,
+            Timer::Cancelled,
+        ];
+        self.out.timers.stop_each(Owner::Call(id), &all);
+        Some(call)
+    }
+
+    fn handle_response(&mut self, now: Instant, from: Flow, response: &Message) {
+        let id = client_key(response).and_then(|key| self.client_keys.get(&key).copied());
+        let (Some(id), Some(status)) = (id, response.status()) else {
+            self.counters.stray += 1;
+            return;
+        };
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        match &client.kind {
+            ClientKind::Invite(InviteClient::Calling { .. } | InviteClient::Proceeding)
+                if from.transport != client.flow.transport =>
+            {
+                self.counters.stray += 1;
+            }
+            ClientKind::Invite(_) => self.handle_invite_response(now, id, status, response),
+            ClientKind::Other(_) => {
+                let received =
+                    client.handle_other_response(now, &mut self.out, Owner::Client(id), status);
+                let call = client.call;
+                if received == crate::transaction::Received::New
+                    && let Some(call) = call
+                    && matches!(self.calls.get(&call), Some(Call::Leaving(_)))
+                {
+                    self.forget(call);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole calls between endpoints in virtual time, one behaviour per test, one kind of trouble per file.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    reason = "a test may fail loudly"
+)]
+
+mod happy;
+mod world;
