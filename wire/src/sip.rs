@@ -1,0 +1,195 @@
+//! The signalling side of the wire: bind the SIP sockets, get a handle to speak with and a stream of events.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sip_stack::{CallError, CallHandle, Endpoint, EndpointConfig, Event, Flow, Outgoing, Refusal, Transport};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+pub use crate::counters::SipCounts;
+use crate::counters::SipTally;
+pub use crate::sip_stream::StreamLimits;
+use crate::sip_stream::{Streams, accept, listen};
+use crate::sip_task::{Command, Inboxes, SipTask};
+use crate::sip_udp::{self, UdpSockets};
+
+/// Datagrams, or stream messages, that may wait for the SIP task: a tenth of a second of the promised call rate.
+const INBOX: usize = 2048;
+const EVENTS: usize = 1024;
+
+/// Where SIP is spoken.
+#[derive(Debug, Clone)]
+pub struct SipConfig {
+    /// UDP listen addresses.
+    pub udp: Vec<SocketAddr>,
+    /// TCP listen addresses.
+    pub tcp: Vec<SocketAddr>,
+    /// How the endpoint behaves.
+    pub endpoint: EndpointConfig,
+}
+
+/// Why something asked of the SIP side did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum SipError {
+    /// The call is not in a state for it.
+    #[error("{0}")]
+    Call(CallError),
+    /// No way to the peer.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The SIP task has ended.
+    #[error("sip is shut down")]
+    Closed,
+}
+
+/// Opens every listen address and starts the task that owns the endpoint, with the usual [`StreamLimits`].
+///
+/// # Errors
+/// An address that cannot be bound; the error names it and its transport.
+pub async fn bind(config: SipConfig) -> io::Result<(SipHandle, mpsc::Receiver<Event>)> {
+    bind_with(config, StreamLimits::default()).await
+}
+
+/// [`bind`] with other limits for stream connections.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_with(config: SipConfig, limits: StreamLimits) -> io::Result<(SipHandle, mpsc::Receiver<Event>)> {
+    let tally = Arc::new(SipTally::default());
+    let (datagrams_in, datagrams) = mpsc::channel(INBOX);
+    let (news, streams_out) = mpsc::channel(INBOX);
+    let (orders, commands) = mpsc::unbounded_channel();
+    let (events, events_out) = mpsc::channel(EVENTS);
+    let streams = Streams::new(news, limits, Arc::clone(&tally));
+
+    // All addresses first: a process that cannot have one of them should not answer on the others.
+    let sockets = config
+        .udp
+        .iter()
+        .map(|address| {
+            let socket = sip_udp::bind(*address)?;
+            Ok((socket.local_addr()?, Arc::new(socket)))
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let listeners = config.tcp.iter().map(|address| listen(*address)).collect::<io::Result<Vec<_>>>()?;
+    let tcp = listeners.iter().map(tokio::net::TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let udp = sockets.iter().map(|(address, _)| *address).collect();
+
+    let mut readers = JoinSet::new();
+    for (index, (_, socket)) in sockets.iter().enumerate() {
+        readers.spawn(sip_udp::read(index, Arc::clone(socket), datagrams_in.clone(), Arc::clone(&tally)));
+    }
+    for listener in listeners {
+        readers.spawn(accept(listener, Arc::clone(&streams)));
+    }
+    let task = SipTask {
+        endpoint: Endpoint::new(config.endpoint, RandomState::new().hash_one(std::process::id())),
+        udp: UdpSockets::new(sockets),
+        streams,
+        events,
+        tally: Arc::clone(&tally),
+        readers,
+        connections: HashMap::new(),
+        pending: VecDeque::new(),
+    };
+    tokio::spawn(task.run(Inboxes { datagrams, streams: streams_out, commands }));
+    Ok((SipHandle { orders, tally, listening: Arc::new(Listening { udp, tcp }) }, events_out))
+}
+
+#[derive(Debug)]
+struct Listening {
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+}
+
+/// Speaks to the SIP task; cheap to clone. When the last one is dropped, SIP ends.
+#[derive(Debug, Clone)]
+pub struct SipHandle {
+    orders: mpsc::UnboundedSender<Command>,
+    tally: Arc<SipTally>,
+    listening: Arc<Listening>,
+}
+
+impl SipHandle {
+    /// Sends 180, or 183 with `early_sdp`.
+    pub fn ring(&self, call: CallHandle, early_sdp: Option<String>) {
+        let _ = self.orders.send(Command::Ring { call, early_sdp });
+    }
+
+    /// Answers an INVITE or re-INVITE with 200.
+    ///
+    /// # Errors
+    /// [`SipError::Call`] when there is nothing to answer (cancelled meanwhile).
+    pub async fn answer(&self, call: CallHandle, sdp: String) -> Result<(), SipError> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Answer { call, sdp, done })?;
+        answer.await.map_err(|_| SipError::Closed)?.map_err(SipError::Call)
+    }
+
+    /// Refuses an INVITE or re-INVITE.
+    pub fn reject(&self, call: CallHandle, refusal: Refusal) {
+        let _ = self.orders.send(Command::Reject { call, refusal });
+    }
+
+    /// A way to a peer: for UDP one of our sockets, for TCP a new connection.
+    ///
+    /// # Errors
+    /// [`SipError::Io`] when there is no socket of that address family or the peer cannot be connected to.
+    pub async fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Result<Flow, SipError> {
+        let (done, flow) = oneshot::channel();
+        self.send(Command::Flow { transport, remote, done })?;
+        Ok(flow.await.map_err(|_| SipError::Closed)??)
+    }
+
+    /// Calls out. Of `outgoing.flow` only transport and remote need be true: an unspecified local address, or a TCP
+    /// flow without a connection, is completed as by [`SipHandle::flow_to`].
+    ///
+    /// # Errors
+    /// [`SipError::Io`] when there is no way to the peer.
+    pub async fn invite(&self, mut outgoing: Outgoing) -> Result<CallHandle, SipError> {
+        let flow = outgoing.flow;
+        let open = match flow.transport {
+            Transport::Udp => flow.local.ip().is_unspecified() || flow.local.port() == 0,
+            Transport::Tcp => flow.connection == 0,
+        };
+        if open {
+            outgoing.flow = self.flow_to(flow.transport, flow.remote).await?;
+        }
+        let (done, call) = oneshot::channel();
+        self.send(Command::Invite { outgoing: Box::new(outgoing), done })?;
+        call.await.map_err(|_| SipError::Closed)
+    }
+
+    /// Ends a call: BYE, CANCEL or a refusal, whatever its state asks for.
+    pub fn end(&self, call: CallHandle) {
+        let _ = self.orders.send(Command::End { call });
+    }
+
+    /// While on, OPTIONS and new INVITEs are answered 503; calls at hand go on.
+    pub fn drain(&self, on: bool) {
+        let _ = self.orders.send(Command::Drain { on });
+    }
+
+    /// The UDP addresses really bound (port 0 resolved).
+    pub fn udp(&self) -> &[SocketAddr] {
+        &self.listening.udp
+    }
+
+    /// The TCP addresses really bound.
+    pub fn tcp(&self) -> &[SocketAddr] {
+        &self.listening.tcp
+    }
+
+    /// What the SIP sockets counted.
+    pub fn counts(&self) -> SipCounts {
+        self.tally.snapshot()
+    }
+
+    fn send(&self, command: Command) -> Result<(), SipError> {
+        self.orders.send(command).map_err(|_| SipError::Closed)
+    }
+}

@@ -1,0 +1,284 @@
+//! SIP over TCP (RFC 3261 §18.3): listening, connecting, framing, and letting go of connections that only cost.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sip_stack::stream::{Framed, Framer, PONG};
+use sip_stack::{Flow, Transport};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::counters::SipTally;
+use crate::sip_udp::named;
+
+/// Messages that may wait for a peer that reads slowly; one more and the connection is given up.
+const WAITING: usize = 64;
+const BACKLOG: i32 = 1024;
+const READ: usize = 8192;
+
+/// What a stream connection may cost us.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// From the first byte of a message to its last, and from accepting a connection to its first message.
+    pub message: Duration,
+    /// Without any byte, once it has carried a message.
+    pub idle: Duration,
+    /// For connecting, and for a peer to take what we write.
+    pub patience: Duration,
+    /// Accepted connections of one address.
+    pub per_source: usize,
+    /// Accepted connections in all.
+    pub total: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            message: Duration::from_secs(10),
+            idle: Duration::from_secs(300),
+            patience: Duration::from_secs(5),
+            per_source: 64,
+            total: 4096,
+        }
+    }
+}
+
+/// What stream tasks tell the SIP task. For one connection always in the order opened, messages, closed.
+pub(crate) enum StreamNews {
+    Opened { flow: Flow, outward: mpsc::Sender<Vec<u8>>, asked_by: Option<oneshot::Sender<io::Result<Flow>>> },
+    Message { flow: Flow, bytes: Vec<u8> },
+    Closed { flow: Flow },
+}
+
+/// What every stream task shares.
+pub(crate) struct Streams {
+    pub(crate) news: mpsc::Sender<StreamNews>,
+    pub(crate) limits: StreamLimits,
+    pub(crate) tally: Arc<SipTally>,
+    next: AtomicU64,
+    census: Mutex<Census>,
+}
+
+#[derive(Default)]
+struct Census {
+    total: usize,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+/// A place among the accepted connections; given back when dropped.
+struct Place {
+    streams: Arc<Streams>,
+    source: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut census = self.streams.census.lock().unwrap_or_else(PoisonError::into_inner);
+        census.total -= 1;
+        if let Some(count) = census.by_source.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                census.by_source.remove(&self.source);
+            }
+        }
+    }
+}
+
+impl Streams {
+    pub(crate) fn new(news: mpsc::Sender<StreamNews>, limits: StreamLimits, tally: Arc<SipTally>) -> Arc<Self> {
+        let census = Mutex::new(Census::default());
+        Arc::new(Self { news, limits, tally, next: AtomicU64::new(1), census })
+    }
+
+    fn place(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+        let mut census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = census.by_source.get(&source).copied().unwrap_or(0);
+        if census.total >= self.limits.total || here >= self.limits.per_source {
+            return None;
+        }
+        census.total += 1;
+        census.by_source.insert(source, here + 1);
+        Some(Place { streams: Arc::clone(self), source })
+    }
+
+    fn flow(&self, stream: &TcpStream) -> io::Result<Flow> {
+        let connection = self.next.fetch_add(1, Ordering::Relaxed);
+        let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
+        Ok(Flow { transport: Transport::Tcp, local, remote, connection })
+    }
+}
+
+/// Listens on one address; the error names transport and address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // A restart must not wait for the TIME_WAIT of the connections of the process before it.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|error| named(&error, "tcp", address))
+}
+
+/// Accepts connections until the SIP task is gone.
+pub(crate) async fn accept(listener: TcpListener, streams: Arc<Streams>) {
+    loop {
+        let Ok((stream, from)) = listener.accept().await else {
+            // Out of descriptors: the connections at hand will end, the waiting ones keep in the backlog.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        if streams.news.is_closed() {
+            return;
+        }
+        let (Some(place), Ok(flow)) = (streams.place(from.ip()), streams.flow(&stream)) else {
+            streams.tally.streams_refused.one();
+            continue;
+        };
+        let streams = Arc::clone(&streams);
+        tokio::spawn(async move {
+            carry(stream, flow, None, &streams).await;
+            drop(place);
+        });
+    }
+}
+
+/// Connects to a peer and answers the one who asked; the connection then lives like an accepted one.
+pub(crate) async fn connect(remote: SocketAddr, asked_by: oneshot::Sender<io::Result<Flow>>, streams: Arc<Streams>) {
+    let stream = match timeout(streams.limits.patience, TcpStream::connect(remote)).await {
+        Ok(stream) => stream,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match stream.and_then(|stream| Ok((streams.flow(&stream)?, stream))) {
+        Ok((flow, stream)) => carry(stream, flow, Some(asked_by), &streams).await,
+        Err(error) => {
+            let _ = asked_by.send(Err(named(&error, "tcp", remote)));
+        }
+    }
+}
+
+/// The life of one connection.
+async fn carry(
+    stream: TcpStream,
+    flow: Flow,
+    asked_by: Option<oneshot::Sender<io::Result<Flow>>>,
+    streams: &Arc<Streams>,
+) {
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+
+    let (outward, to_send) = mpsc::channel(WAITING);
+    let proven = asked_by.is_some();
+    if streams.news.send(StreamNews::Opened { flow, outward, asked_by }).await.is_err() {
+        return;
+    }
+    streams.tally.streams.one();
+    let end = converse(stream, flow, to_send, proven, streams).await;
+    streams.tally.streams.less();
+    match end {
+        End::Reaped => streams.tally.streams_reaped.one(),
+        End::Malformed => streams.tally.streams_malformed.one(),
+        End::Gone => {}
+    }
+    let _ = streams.news.send(StreamNews::Closed { flow }).await;
+}
+
+/// Why a connection ended.
+enum End {
+    /// By the peer, the network, or us.
+    Gone,
+    /// Silent or slow for too long.
+    Reaped,
+    /// Bytes that cannot be split into messages: there is no way back into step.
+    Malformed,
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    flow: Flow,
+    mut to_send: mpsc::Receiver<Vec<u8>>,
+    mut proven: bool,
+    streams: &Streams,
+) -> End {
+    let limits = streams.limits;
+    let (mut reader, mut writer) = stream.split();
+    let mut framer = Framer::new();
+    let mut buffer = vec![0; READ];
+    // Since when a message is incomplete. It is not moved by further bytes: one byte a second gains nothing.
+    let mut begun = None;
+    let mut active = Instant::now();
+    loop {
+        let deadline = match begun {
+            Some(begun) => begun + limits.message,
+            None if proven => active + limits.idle,
+            None => active + limits.message,
+        };
+        tokio::select! {
+            read = reader.read(&mut buffer) => {
+                let Ok(length @ 1..) = read else { return End::Gone };
+                framer.push(&buffer[..length]);
+                let (mut complete, mut pinged) = (false, false);
+                loop {
+                    match framer.next() {
+                        Ok(Some(Framed::Message(bytes))) => {
+                            complete = true;
+                            streams.tally.received.one();
+                            if streams.news.send(StreamNews::Message { flow, bytes }).await.is_err() {
+                                return End::Gone;
+                            }
+                        }
+                        // RFC 5626 §4.4.1: a double CRLF asks for a single one. It keeps a proven connection alive
+                        // and does not prove a new one.
+                        Ok(Some(Framed::Ping)) => {
+                            pinged = true;
+                            if !write(&mut writer, PONG, limits.patience).await {
+                                return End::Gone;
+                            }
+                        }
+                        Ok(None) => break,
+                        Err(_) => return End::Malformed,
+                    }
+                }
+                proven |= complete;
+                let now = Instant::now();
+                if proven {
+                    active = now;
+                }
+                begun = match begun {
+                    // Up to three bytes are line ends between messages, half a keep-alive, or nothing worth a timer.
+                    _ if framer.pending() <= 3 => None,
+                    Some(since) if !complete && !pinged => Some(since),
+                    _ => Some(now),
+                };
+            }
+            message = to_send.recv() => {
+                // The SIP task let go of this connection, or is gone itself.
+                let Some(message) = message else { return End::Gone };
+                if !write(&mut writer, &message, limits.patience).await {
+                    return End::Gone;
+                }
+                if proven {
+                    active = Instant::now();
+                }
+            }
+            () = tokio::time::sleep_until(deadline) => return End::Reaped,
+        }
+    }
+}
+
+async fn write(writer: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8], patience: Duration) -> bool {
+    matches!(timeout(patience, writer.write_all(bytes)).await, Ok(Ok(())))
+}

@@ -1,0 +1,177 @@
+//! The one task that owns the SIP endpoint: datagrams, stream messages, orders and timers in; messages and events out.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sip_stack::{CallError, CallHandle, Endpoint, Event, Flow, Outgoing, Refusal, Transmit, Transport};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::counters::SipTally;
+use crate::sip_stream::{StreamNews, Streams, connect};
+use crate::sip_udp::{Datagram, UdpSockets};
+
+/// Events that may wait for the application before new datagrams are left to the socket.
+const PENDING: usize = 1024;
+/// Messages taken in at once before what they caused is sent.
+const BATCH: usize = 64;
+
+/// What the user of the SIP side asks for.
+pub(crate) enum Command {
+    Ring { call: CallHandle, early_sdp: Option<String> },
+    Answer { call: CallHandle, sdp: String, done: oneshot::Sender<Result<(), CallError>> },
+    Reject { call: CallHandle, refusal: Refusal },
+    Flow { transport: Transport, remote: SocketAddr, done: oneshot::Sender<io::Result<Flow>> },
+    Invite { outgoing: Box<Outgoing>, done: oneshot::Sender<CallHandle> },
+    End { call: CallHandle },
+    Drain { on: bool },
+}
+
+/// Where the task hears from.
+pub(crate) struct Inboxes {
+    pub(crate) datagrams: mpsc::Receiver<Datagram>,
+    pub(crate) streams: mpsc::Receiver<StreamNews>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+}
+
+pub(crate) struct SipTask {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) udp: UdpSockets,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) tally: Arc<SipTally>,
+    /// The readers and listeners; they end with this task.
+    pub(crate) readers: JoinSet<()>,
+    pub(crate) connections: HashMap<u64, (SocketAddr, mpsc::Sender<Vec<u8>>)>,
+    pub(crate) pending: VecDeque<Event>,
+}
+
+impl SipTask {
+    /// Runs until the last handle is dropped.
+    pub(crate) async fn run(mut self, mut inboxes: Inboxes) {
+        let timer = tokio::time::sleep(std::time::Duration::ZERO);
+        tokio::pin!(timer);
+        let events = self.events.clone();
+        loop {
+            self.flush().await;
+            let due = self.endpoint.poll_timeout();
+            if let Some(due) = due
+                && timer.deadline().into_std() != due
+            {
+                timer.as_mut().reset(due.into());
+            }
+            tokio::select! {
+                Some(datagram) = inboxes.datagrams.recv(), if self.pending.len() < PENDING => {
+                    self.datagram(&datagram);
+                    for _ in 1..BATCH {
+                        let Ok(datagram) = inboxes.datagrams.try_recv() else { break };
+                        self.datagram(&datagram);
+                    }
+                }
+                Some(news) = inboxes.streams.recv(), if self.pending.len() < PENDING => self.news(news),
+                command = inboxes.commands.recv() => {
+                    let Some(command) = command else { break };
+                    self.obey(command);
+                }
+                () = &mut timer, if due.is_some() => self.endpoint.handle_timeout(Instant::now()),
+                permit = events.reserve(), if !self.pending.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(event) = self.pending.pop_front() {
+                            permit.send(event);
+                        }
+                    }
+                    // Nobody listens to events any more; calls still end by themselves.
+                    Err(_) => self.pending.clear(),
+                },
+            }
+        }
+        self.readers.abort_all();
+    }
+
+    fn datagram(&mut self, datagram: &Datagram) {
+        let flow = self.udp.flow(datagram);
+        self.endpoint.handle_receive(Instant::now(), flow, &datagram.bytes);
+    }
+
+    fn news(&mut self, news: StreamNews) {
+        match news {
+            StreamNews::Opened { flow, outward, asked_by } => {
+                self.connections.insert(flow.connection, (flow.remote, outward));
+                if let Some(asked_by) = asked_by {
+                    let _ = asked_by.send(Ok(flow));
+                }
+            }
+            StreamNews::Message { flow, bytes } => self.endpoint.handle_receive(Instant::now(), flow, &bytes),
+            StreamNews::Closed { flow } => {
+                self.connections.remove(&flow.connection);
+                self.endpoint.handle_closed(Instant::now(), flow);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Ring { call, early_sdp } => self.endpoint.ring(now, call, early_sdp),
+            Command::Answer { call, sdp, done } => {
+                let _ = done.send(self.endpoint.answer(now, call, sdp));
+            }
+            Command::Reject { call, refusal } => self.endpoint.reject(now, call, refusal),
+            Command::Flow { transport: Transport::Udp, remote, done } => {
+                let flow = self.udp.flow_to(remote).ok_or_else(|| {
+                    let text = format!("sip udp {remote}: no socket of that address family");
+                    io::Error::new(io::ErrorKind::AddrNotAvailable, text)
+                });
+                let _ = done.send(flow);
+            }
+            Command::Flow { transport: Transport::Tcp, remote, done } => {
+                self.readers.spawn(connect(remote, done, Arc::clone(&self.streams)));
+            }
+            Command::Invite { outgoing, done } => {
+                let _ = done.send(self.endpoint.invite(now, *outgoing));
+            }
+            Command::End { call } => self.endpoint.end(now, call),
+            Command::Drain { on } => self.endpoint.drain(on),
+        }
+    }
+
+    /// Empties the endpoint: messages to their sockets, events to the application.
+    async fn flush(&mut self) {
+        while self.readers.try_join_next().is_some() {}
+        while let Some(Transmit { flow, bytes }) = self.endpoint.poll_transmit() {
+            if self.send(&flow, bytes).await {
+                self.tally.sent.one();
+            } else {
+                self.tally.send_failures.one();
+                self.endpoint.handle_closed(Instant::now(), flow);
+            }
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            self.pending.push_back(event);
+        }
+        while !self.pending.is_empty() {
+            let Ok(permit) = self.events.try_reserve() else { break };
+            if let Some(event) = self.pending.pop_front() {
+                permit.send(event);
+            }
+        }
+    }
+
+    async fn send(&mut self, flow: &Flow, bytes: Vec<u8>) -> bool {
+        match flow.transport {
+            Transport::Udp => self.udp.send(flow, &bytes).await.is_ok(),
+            Transport::Tcp => {
+                let Some((_, outward)) = self.connections.get(&flow.connection) else { return false };
+                let taken = outward.try_send(bytes).is_ok();
+                if !taken {
+                    // The peer has not read for many messages: dropping our end closes the connection.
+                    self.connections.remove(&flow.connection);
+                }
+                taken
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Two SIP sides on loopback set a call up and take it down, over UDP and over TCP.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sip_stack::offer::{self, Ability, Codec};
+use sip_stack::{Cause, EndpointConfig, Event, Flow, NameAddr, Outgoing, Transport, Uri};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+use wire::sip::{SipConfig, SipError, SipHandle, StreamLimits, bind, bind_with};
+
+/// Reaching it is a failure, not a measurement.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(address: &str) -> SipConfig {
+    let address = vec![address.parse().unwrap()];
+    SipConfig { udp: address.clone(), tcp: address, endpoint: EndpointConfig::default() }
+}
+
+async fn side() -> (SipHandle, Receiver<Event>) {
+    bind(config("127.0.0.1:0")).await.unwrap()
+}
+
+async fn next(events: &mut Receiver<Event>) -> Event {
+    timeout(PATIENCE, events.recv()).await.expect("an event in time").expect("sip is running")
+}
+
+fn ability(port: u16) -> Ability {
+    Ability {
+        address: "127.0.0.1".parse().unwrap(),
+        port,
+        rtcp_port: port + 1,
+        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        telephone_event: true,
+        session_id: 7,
+        version: 1,
+    }
+}
+
+fn outgoing(transport: Transport, remote: SocketAddr) -> Outgoing {
+    let to = Uri::parse(format!("sip:demo@{remote}").as_bytes()).unwrap();
+    let from = NameAddr::new(Uri::parse(b"sip:tester@127.0.0.1").unwrap());
+    let flow = Flow { transport, local: "0.0.0.0:0".parse().unwrap(), remote, connection: 0 };
+    Outgoing { to, from, flow, sdp: offer::offer(&ability(40_000)), headers: Vec::new() }
+}
+
+async fn whole_call(transport: Transport) {
+    let (caller, mut to_caller) = side().await;
+    let (callee, mut to_callee) = side().await;
+    let remote = match transport {
+        Transport::Udp => callee.udp()[0],
+        Transport::Tcp => callee.tcp()[0],
+    };
+    let ours = caller.invite(outgoing(transport, remote)).await.unwrap();
+
+    let Event::Incoming { call: theirs, invite } = next(&mut to_callee).await else { panic!("an INVITE first") };
+    assert_eq!(invite.to.user(), Some("demo"));
+    callee.ring(theirs, None);
+    assert!(matches!(next(&mut to_caller).await, Event::Ringing { call, status: 180, .. } if call == ours));
+
+    let (answer, _) = offer::answer(&invite.sdp.unwrap(), &ability(40_002)).unwrap();
+    callee.answer(theirs, answer).await.unwrap();
+    let Event::Answered { call, sdp, .. } = next(&mut to_caller).await else { panic!("an answer") };
+    assert_eq!(call, ours);
+    assert_eq!(offer::accept(&ability(40_000), &sdp).unwrap().remote.port(), 40_002);
+    assert!(matches!(next(&mut to_callee).await, Event::Established { call, .. } if call == theirs));
+
+    caller.end(ours);
+    assert!(matches!(next(&mut to_callee).await, Event::Ended { call, cause: Cause::Bye } if call == theirs));
+    assert!(matches!(next(&mut to_caller).await, Event::Ended { call, cause: Cause::Local } if call == ours));
+}
+
+#[tokio::test]
+async fn a_call_over_udp() {
+    whole_call(Transport::Udp).await;
+}
+
+#[tokio::test]
+async fn a_call_over_tcp() {
+    whole_call(Transport::Tcp).await;
+}
+
+#[tokio::test]
+async fn an_occupied_port_is_named_with_its_transport() {
+    let (first, _events) = side().await;
+    let (udp, tcp) = (first.udp()[0], first.tcp()[0]);
+    let endpoint = EndpointConfig::default;
+    let error = bind(SipConfig { udp: vec![udp], tcp: vec![], endpoint: endpoint() }).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&format!("udp {udp}")), "{error}");
+    let error = bind(SipConfig { udp: vec![], tcp: vec![tcp], endpoint: endpoint() }).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("tcp {tcp}")), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listening_on_tcp_is_an_error_at_once() {
+    let (caller, _events) = side().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = caller.invite(outgoing(Transport::Tcp, closed)).await.unwrap_err();
+    assert!(matches!(error, SipError::Io(ref error) if error.to_string().contains(&closed.to_string())), "{error}");
+}
+
+#[tokio::test]
+async fn garbage_is_harmless_on_udp_and_costs_only_its_own_connection_on_tcp() {
+    let (side, _events) = side().await;
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for length in 0..300usize {
+        let junk: Vec<u8> = (0..length).map(|n| (n.wrapping_mul(31) ^ length) as u8).collect();
+        stranger.send_to(&junk, side.udp()[0]).await.unwrap();
+    }
+    let mut broken = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    broken.write_all(b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: -4\r\n\r\n").await.unwrap();
+    assert_eq!(timeout(PATIENCE, broken.read(&mut [0; 64])).await.unwrap().unwrap_or(0), 0);
+
+    let mut buffer = vec![0; 2048];
+    let request = options("UDP", stranger.local_addr().unwrap());
+    stranger.send_to(request.as_bytes(), side.udp()[0]).await.unwrap();
+    loop {
+        let length = timeout(PATIENCE, stranger.recv(&mut buffer)).await.unwrap().unwrap();
+        if buffer[..length].starts_with(b"SIP/2.0 200") {
+            break;
+        }
+    }
+    let mut sound = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    sound.write_all(options("TCP", sound.local_addr().unwrap()).as_bytes()).await.unwrap();
+    let length = timeout(PATIENCE, sound.read(&mut buffer)).await.unwrap().unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 200"));
+    assert_eq!(side.counts().streams_malformed, 1);
+}
+
+#[tokio::test]
+async fn slow_and_silent_connections_are_reaped_and_the_rest_served() {
+    let limits = StreamLimits {
+        message: Duration::from_millis(300),
+        idle: Duration::from_secs(60),
+        per_source: 3,
+        ..StreamLimits::default()
+    };
+    let (side, _events) = bind_with(config("127.0.0.1:0"), limits).await.unwrap();
+    let mut silent = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    let mut slow = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    let mut sound = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    let request = options("TCP", sound.local_addr().unwrap());
+    let mut buffer = vec![0; 2048];
+    sound.write_all(request.as_bytes()).await.unwrap();
+    timeout(PATIENCE, sound.read(&mut buffer)).await.unwrap().unwrap();
+
+    let mut fourth = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    assert_eq!(timeout(PATIENCE, fourth.read(&mut buffer)).await.unwrap().unwrap_or(0), 0, "over the cap");
+
+    let drip = tokio::spawn(async move {
+        // One byte at a time never completes the head, and does not move the deadline.
+        while slow.write_all(b"O").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert_eq!(timeout(PATIENCE, silent.read(&mut buffer)).await.unwrap().unwrap_or(0), 0);
+    timeout(PATIENCE, drip).await.unwrap().unwrap();
+
+    sound.write_all(request.replace("z9hG4bK1", "z9hG4bK2").as_bytes()).await.unwrap();
+    let length = timeout(PATIENCE, sound.read(&mut buffer)).await.unwrap().unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 200"));
+    let counts = side.counts();
+    assert_eq!((counts.streams_reaped, counts.streams_refused, counts.streams), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn a_double_line_end_is_answered_with_one() {
+    let (side, _events) = side().await;
+    let mut stream = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    stream.write_all(b"\r\n\r\n").await.unwrap();
+    let mut pong = [0; 2];
+    timeout(PATIENCE, stream.read_exact(&mut pong)).await.unwrap().unwrap();
+    assert_eq!(&pong, b"\r\n");
+}
+
+fn options(transport: &str, from: SocketAddr) -> String {
+    format!(
+        "OPTIONS sip:ping@127.0.0.1 SIP/2.0\r\n\
+         Via: SIP/2.0/{transport} {from};branch=z9hG4bK1{};rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:tester@127.0.0.1>;tag=a\r\n\
+         To: <sip:ping@127.0.0.1>\r\n\
+         Call-ID: ping-{from}\r\n\
+         CSeq: 1 OPTIONS\r\n\
+         Content-Length: 0\r\n\r\n",
+        from.port()
+    )
+}
