@@ -4,6 +4,7 @@
 pub mod flow;
 pub mod heard;
 pub mod line;
+pub mod link;
 pub mod llm;
 pub mod sentence;
 pub mod stt;

@@ -1,5 +1,8 @@
 //! Language models: one request a generation, tokens and tool calls back.
 
+pub mod openai;
+pub mod roster;
+
 use tokio::sync::mpsc;
 
 use crate::Gen;

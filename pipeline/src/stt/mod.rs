@@ -1,5 +1,8 @@
 //! Speech to text: the words that pass between a conversation and its recogniser, whichever it is.
 
+pub mod deepgram;
+pub mod roster;
+
 use codecs::pcm::Frame;
 use tokio::sync::mpsc;
 
@@ -16,6 +19,8 @@ pub struct Hints {
 
 /// From the conversation to its recogniser.
 #[derive(Clone, Debug)]
+// Fifty of these a second are audio: a box for each frame would cost more than the room.
+#[allow(clippy::large_enum_variant)]
 pub enum SttCommand {
     /// Twenty milliseconds of the caller, in order, without holes.
     Audio(Frame),

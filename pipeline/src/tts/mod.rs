@@ -1,5 +1,8 @@
 //! Text to speech: sentences of a generation in, 8 kHz samples of it out.
 
+pub mod elevenlabs;
+pub mod roster;
+
 use tokio::sync::mpsc;
 
 use crate::Gen;
