@@ -6,12 +6,23 @@
 use std::{future::Future, pin::Pin};
 
 mod directory;
+mod http;
 mod journal;
+mod scope;
+mod seal;
+mod store;
 mod switchboard;
+mod time;
+mod view;
 
 pub use directory::{Directory, Refused, Route, RouteQuery};
-pub use journal::{Ended, Entry, NewCall, Orphan, RecordingStage, RecordingState};
+pub use http::{App, openapi, router};
+pub use journal::{
+    Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
+};
+pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
 pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
+pub use time::now_ms;
 
 /// A future behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

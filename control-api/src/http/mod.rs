@@ -1,0 +1,111 @@
+//! The API over HTTP: `/api/v1`, and the operator's pages at the root.
+
+mod auth;
+mod body;
+mod cursor;
+mod envelope;
+mod error;
+mod ids;
+mod query;
+mod routes;
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use tower::Layer as _;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{Journal, Store, Switchboard};
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct App {
+    /// Rows.
+    pub store: Store,
+    /// Where the node writes what happens; the API waits for it before it answers about what it caused.
+    pub journal: Journal,
+    /// The running node.
+    pub switchboard: Arc<dyn Switchboard>,
+    /// Folder below which recordings lie.
+    pub recordings: PathBuf,
+}
+
+/// JSON bodies at most, bytes.
+const BODY_LIMIT: usize = 1 << 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Sidetone", description = "Calls, their transcripts, recordings and events. Times are RFC 3339 UTC with milliseconds; `*_ms` are milliseconds. Clients ignore fields they do not know."),
+    components(schemas(error::ErrorEnvelope)),
+    modifiers(&Credentials),
+    tags(
+        (name = "calls", description = "Place, watch, end and read calls"),
+        (name = "records", description = "What agents took down"),
+        (name = "operations", description = "The node itself"),
+    )
+)]
+struct Document;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components
+            .add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))));
+    }
+}
+
+/// Every documented route; the document is made from the same list, so neither can miss what the other has.
+fn documented() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(routes::calls::list, routes::calls::create))
+        .routes(routes!(routes::calls::active))
+        .routes(routes!(routes::calls::get))
+        .routes(routes!(routes::calls::end))
+        .routes(routes!(routes::transcript::transcript))
+        .routes(routes!(routes::recording::recording))
+        .routes(routes!(routes::recording::signed))
+        .routes(routes!(routes::records::events))
+        .routes(routes!(routes::records::latency))
+        .routes(routes!(routes::taken::bookings))
+        .routes(routes!(routes::taken::messages))
+        .routes(routes!(routes::operations::health))
+        .routes(routes!(routes::operations::ready))
+        .routes(routes!(routes::operations::metrics))
+        .routes(routes!(routes::docs::document))
+        .routes(routes!(routes::docs::page))
+}
+
+/// The OpenAPI 3.1 document as JSON.
+pub fn openapi() -> String {
+    documented().into_openapi().to_pretty_json().unwrap_or_default()
+}
+
+/// What every handler sees.
+#[derive(Clone)]
+struct State {
+    app: App,
+    keys: Arc<auth::KeyCache>,
+    document: Arc<str>,
+}
+
+/// The whole API. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: `/metrics` and the detail of `/ready` are for
+/// loopback, and without a peer address nobody counts as that.
+pub fn router(app: App) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let document = document.to_pretty_json().unwrap_or_default().into();
+    let state = State { app, keys: Arc::new(auth::KeyCache::default()), document };
+    let routes = routes
+        .fallback(|| async { error::ApiError::not_found() })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(envelope::envelope))
+        .with_state(state);
+    // A trailing slash is accepted, so the path is changed before it is routed.
+    Router::new().fallback_service(middleware::from_fn(envelope::without_trailing_slash).layer(routes))
+}

@@ -1,0 +1,353 @@
+//! Calls: list, read, place, end.
+
+use axum::{
+    Json,
+    extract::State as Extract,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{AgentSpec, CallId, Direction, EndedReason, Status, phone::E164};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    AgentChoice, DialRefused, DialRequest,
+    http::{
+        State,
+        auth::Caller,
+        body,
+        error::{ApiError, ErrorEnvelope},
+        ids::Id,
+        query::{self, NoParameters, Query},
+    },
+    store::{calls::CallFilter, keys::Principal},
+    time::rfc3339,
+    view::{AgentRef, Call, CallList, Party},
+};
+
+/// Filters of the list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// A status, e.g. `completed`.
+    status: Option<String>,
+    /// `inbound` or `outbound`.
+    direction: Option<String>,
+    /// Why it ended, e.g. `caller_hung_up`.
+    ended_reason: Option<String>,
+    /// The calling address, exactly.
+    from: Option<String>,
+    /// The called address, exactly.
+    to: Option<String>,
+    /// Created at or after this time.
+    created_after: Option<String>,
+    /// Created before this time.
+    created_before: Option<String>,
+    /// 1 to 200; 50 when absent.
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// `desc` (newest first, the default) or `asc`.
+    order: Option<String>,
+}
+
+/// Calls, newest first.
+#[utoipa::path(get, path = "/api/v1/calls", tag = "calls", operation_id = "listCalls", params(ListQuery),
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = CallList), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+        (status = 403, body = ErrorEnvelope)))]
+pub(crate) async fn list(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<CallList>, ApiError> {
+    caller.needs("calls:read")?;
+    let filter = CallFilter {
+        status: query::word::<Status>("status", query.status.as_deref())?.map(Status::as_str),
+        direction: query::word::<Direction>("direction", query.direction.as_deref())?.map(Direction::as_str),
+        ended_reason: query::word::<EndedReason>("ended_reason", query.ended_reason.as_deref())?
+            .map(EndedReason::as_str),
+        from: query.from,
+        to: query.to,
+        created_after: query::when("created_after", query.created_after.as_deref())?,
+        created_before: query::when("created_before", query.created_before.as_deref())?,
+    };
+    let secret = state.app.store.secret().await?;
+    let Principal { tenant, livemode, .. } = caller.0;
+    let same = format!("calls {tenant} {livemode} {filter:?}");
+    let page = query::page(&secret, query.limit.as_deref(), query.cursor.as_deref(), query.order.as_deref(), &same)?;
+    let rows = state.app.store.calls(tenant, livemode, &filter, &page).await?;
+    let (rows, next_cursor) = query::cut(&secret, &page, &same, rows, |(at, call)| (*at, call.id.clone()));
+    let data = rows.into_iter().map(|(_, call)| visible(&caller.0, call)).collect();
+    Ok(Json(CallList { data, next_cursor }))
+}
+
+/// Calls that have not ended, newest first, from the node's memory.
+#[utoipa::path(get, path = "/api/v1/calls/active", tag = "calls", operation_id = "listActiveCalls",
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = CallList), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope)))]
+pub(crate) async fn active(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<CallList>, ApiError> {
+    caller.needs("calls:read")?;
+    let live = state.app.switchboard.live();
+    let data = live
+        .into_iter()
+        .filter(|call| call.tenant == caller.0.tenant && call.livemode == caller.0.livemode)
+        .map(|call| visible(&caller.0, of_live(&call)))
+        .collect();
+    Ok(Json(CallList { data, next_cursor: None }))
+}
+
+/// One call.
+#[utoipa::path(get, path = "/api/v1/calls/{id}", tag = "calls", operation_id = "getCall",
+    params(("id" = String, Path, description = "The call")), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = Call), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+pub(crate) async fn get(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Id(id): Id<CallId>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<Call>, ApiError> {
+    caller.needs("calls:read")?;
+    Ok(Json(visible(&caller.0, find(&state, &caller.0, id).await?)))
+}
+
+/// A call to be placed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewCallBody {
+    /// A `sip:` URI, or a number in international form where a trunk can dial it.
+    to: String,
+    /// What the callee sees; the node's default when absent.
+    from: Option<String>,
+    /// Id of a stored agent or name of an agent file. One of `agent_id` and `agent` is needed.
+    agent_id: Option<String>,
+    /// A whole agent, for this call only.
+    #[schema(value_type = Option<Object>)]
+    agent: Option<AgentSpec>,
+    /// Scalars for `{{name}}` in the agent's texts, at most 50.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    variables: Map<String, Value>,
+    /// The tenant's own notes: strings of at most 500 characters, at most 20.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    /// 5000 to 120000.
+    ring_timeout_ms: Option<u64>,
+    /// 10000 to 43200000.
+    max_duration_ms: Option<u64>,
+    /// Overrides the agent's setting.
+    record: Option<bool>,
+}
+
+/// Place a call.
+#[utoipa::path(post, path = "/api/v1/calls", tag = "calls", operation_id = "createCall", request_body = NewCallBody,
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 201, body = Call, description = "pending", headers(("Location" = String))),
+        (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope),
+        (status = 404, body = ErrorEnvelope), (status = 503, body = ErrorEnvelope)))]
+pub(crate) async fn create(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Query(NoParameters {}): Query<NoParameters>,
+    body::Json(new): body::Json<NewCallBody>,
+) -> Result<Response, ApiError> {
+    caller.needs("calls:write")?;
+    let agent = check(&new)?;
+    if !caller.0.livemode {
+        // Test calls reach no trunk; the numbers that stand in for one come with the trunks.
+        return Err(forbidden("a test key cannot dial"));
+    }
+    let call = CallId(Uuid::now_v7());
+    let request = DialRequest {
+        call,
+        tenant: caller.0.tenant,
+        livemode: caller.0.livemode,
+        to: new.to.into(),
+        from: new.from.map(Into::into),
+        agent,
+        variables: new.variables,
+        metadata: new.metadata,
+        ring_timeout_ms: new.ring_timeout_ms,
+        max_duration_ms: new.max_duration_ms,
+        record: new.record,
+    };
+    state.app.switchboard.dial(request).await.map_err(refused)?;
+    settle(&state).await?;
+    let call = find(&state, &caller.0, call).await?.newborn();
+    let location = HeaderValue::from_str(&format!("/api/v1/calls/{}", call.id)).map_err(|_| ApiError::not_found())?;
+    let call = visible(&caller.0, call);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(call)).into_response())
+}
+
+/// Why the call is ended.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndBody {
+    /// For the log; at most 100 characters.
+    reason: Option<String>,
+}
+
+/// End a call. Ending an ended call changes nothing.
+#[utoipa::path(post, path = "/api/v1/calls/{id}/end", tag = "calls", operation_id = "endCall",
+    params(("id" = String, Path, description = "The call")), request_body = Option<EndBody>,
+    security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = Call), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope),
+        (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
+pub(crate) async fn end(
+    Extract(state): Extract<State>,
+    caller: Caller,
+    Id(id): Id<CallId>,
+    Query(NoParameters {}): Query<NoParameters>,
+    body::Json(end): body::Json<EndBody>,
+) -> Result<Json<Call>, ApiError> {
+    caller.needs("calls:control")?;
+    if let Some(reason) = &end.reason {
+        if reason.chars().count() > 100 {
+            return Err(ApiError::invalid("reason", "reason has at most 100 characters"));
+        }
+        tracing::info!(call_id = %id, reason, "end asked for by API");
+    }
+    let call = find(&state, &caller.0, id).await?;
+    if call.ended_at.is_some() {
+        return Ok(Json(visible(&caller.0, call)));
+    }
+    // Before the answer it is a cancellation, after it the API's end: the final status must fit where the call stands.
+    let answered = call.answered_at.is_some();
+    let reason = if answered { EndedReason::ApiEnded } else { EndedReason::Canceled };
+    if state.app.switchboard.end(id, reason).await.is_err() {
+        // It ended between our look and our request, or another node has it.
+        settle(&state).await?;
+        let call = find(&state, &caller.0, id).await?;
+        if call.ended_at.is_none() {
+            let message = "the call is not active on this node";
+            return Err(ApiError::new(StatusCode::CONFLICT, "call_not_active", message));
+        }
+        return Ok(Json(visible(&caller.0, call)));
+    }
+    settle(&state).await?;
+    Ok(Json(visible(&caller.0, find(&state, &caller.0, id).await?)))
+}
+
+/// Waits a moment until what the node has just written can be read.
+async fn settle(state: &State) -> Result<(), ApiError> {
+    let wait = tokio::time::timeout(std::time::Duration::from_secs(5), state.app.journal.flush());
+    wait.await.map_err(|_| ApiError::store_unavailable())
+}
+
+/// A call of the caller's tenant, or 404.
+pub(super) async fn find(state: &State, principal: &Principal, id: CallId) -> Result<Call, ApiError> {
+    state.app.store.call(principal.tenant, principal.livemode, id).await?.ok_or_else(ApiError::not_found)
+}
+
+/// The call as this reader may see it.
+fn visible(principal: &Principal, call: Call) -> Call {
+    if principal.has("calls:pii") { call } else { call.masked() }
+}
+
+fn forbidden(message: &str) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "forbidden_destination", message).at("to")
+}
+
+fn refused(refusal: DialRefused) -> ApiError {
+    match refusal {
+        DialRefused::UnknownAgent => ApiError::not_found().at("agent_id"),
+        DialRefused::BadAddress => ApiError::invalid("to", "this node cannot dial that address"),
+        DialRefused::Forbidden => forbidden("that destination is not allowed"),
+        DialRefused::NoCapacity => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_capacity", "the node is full").retry_after(5)
+        }
+        DialRefused::Draining => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the node is draining").retry_after(30)
+        }
+    }
+}
+
+fn check(new: &NewCallBody) -> Result<AgentChoice, ApiError> {
+    if !dialable(&new.to) {
+        return Err(ApiError::invalid(
+            "to",
+            "to is a sip: URI or a number in international form, at most 255 characters",
+        ));
+    }
+    if new.from.as_deref().is_some_and(|from| !dialable(from)) {
+        return Err(ApiError::invalid("from", "from is a sip: URI or a number in international form"));
+    }
+    let within = |field, value: Option<u64>, min, max| match value {
+        Some(value) if !(min..=max).contains(&value) => {
+            Err(ApiError::invalid(field, format!("{field} is from {min} to {max}")))
+        }
+        _ => Ok(()),
+    };
+    within("ring_timeout_ms", new.ring_timeout_ms, 5_000, 120_000)?;
+    within("max_duration_ms", new.max_duration_ms, 10_000, 43_200_000)?;
+    if new.variables.len() > 50 || new.variables.values().any(|value| value.is_array() || value.is_object()) {
+        return Err(ApiError::invalid("variables", "variables are at most 50 scalars"));
+    }
+    let short = |value: &Value| value.as_str().is_some_and(|text| text.chars().count() <= 500);
+    if new.metadata.len() > 20 || !new.metadata.values().all(short) {
+        return Err(ApiError::invalid("metadata", "metadata is at most 20 strings of at most 500 characters"));
+    }
+    match (&new.agent_id, &new.agent) {
+        (Some(id), None) if (1..=100).contains(&id.chars().count()) => Ok(AgentChoice::Named(id.clone())),
+        (Some(_), None) => Err(ApiError::invalid("agent_id", "agent_id has 1 to 100 characters")),
+        (None, Some(agent)) => {
+            agent.check().map_err(|breach| ApiError::invalid(format!("agent.{}", breach.field), breach.rule))?;
+            Ok(AgentChoice::Inline(Box::new(agent.clone())))
+        }
+        _ => Err(ApiError::invalid("agent_id", "exactly one of agent_id and agent is needed")),
+    }
+}
+
+/// A number, or a SIP URI without anything that could break out of a header line.
+fn dialable(address: &str) -> bool {
+    let uri = address.strip_prefix("sip:").or_else(|| address.strip_prefix("sips:"));
+    let sound = |rest: &str| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b'?'))
+    };
+    address.len() <= 255 && (uri.is_some_and(sound) || address.parse::<E164>().is_ok())
+}
+
+fn of_live(call: &crate::LiveCall) -> Call {
+    Call {
+        id: call.id.to_string(),
+        tenant_id: call.tenant.to_string(),
+        livemode: call.livemode,
+        channel: domain::Channel::Sip.as_str().into(),
+        direction: call.direction.as_str().into(),
+        status: call.status.as_str().into(),
+        activity: call.activity.map(str::to_owned),
+        ended_reason: None,
+        sip_status: None,
+        answered_by: None,
+        degraded: false,
+        from: Party { address: call.from.expose().clone() },
+        to: Party { address: call.to.expose().clone() },
+        number_id: None,
+        trunk_id: None,
+        agent: Some(AgentRef { id: None, name: Some(call.agent.clone()), version: None, mode: None }),
+        variables: Map::new(),
+        metadata: Map::new(),
+        scheduled_at: None,
+        created_at: rfc3339(call.created_at_ms),
+        initiated_at: None,
+        ringing_at: None,
+        answered_at: call.answered_at_ms.map(rfc3339),
+        ended_at: None,
+        duration_ms: call.answered_at_ms.map_or(0, |answered| (crate::now_ms() - answered).max(0)),
+        ring_ms: None,
+        turns: 0,
+        media: None,
+        latency: None,
+        recording: None,
+        node_id: None,
+        version: 1,
+    }
+}

@@ -1,0 +1,9 @@
+//! The routes, one file per kind of thing.
+
+pub(super) mod calls;
+pub(super) mod docs;
+pub(super) mod operations;
+pub(super) mod recording;
+pub(super) mod records;
+pub(super) mod taken;
+pub(super) mod transcript;

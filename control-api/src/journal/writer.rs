@@ -1,0 +1,532 @@
+//! The task behind a [`super::Journal`]: batches in, transactions out.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use domain::{CallId, Direction, EndedReason, Speaker, Status, Turn, event::Name};
+use serde_json::{Map, Value, json};
+use sqlx::{AnyConnection, Row as _};
+use tokio::sync::mpsc;
+
+use super::{Counters, Ended, Entry, JournalSettings, Message, NewCall, RecordingStage, RecordingState};
+use crate::{
+    store::{Store, calls, fresh_id, json_text, storable},
+    time::rfc3339,
+    view::Spread,
+};
+
+/// The longest pause between two attempts while the database is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// An entry and when it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamped {
+    pub(crate) call: CallId,
+    pub(crate) at_ms: i64,
+    pub(crate) entry: Entry,
+}
+
+/// What became of a batch's entries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    stored: u64,
+    strays: u64,
+    bad_transitions: u64,
+}
+
+pub(super) async fn run(
+    store: Store,
+    mut receiver: mpsc::UnboundedReceiver<Message>,
+    counters: Arc<Counters>,
+    settings: JournalSettings,
+) {
+    let mut batch = Vec::with_capacity(settings.batch);
+    while let Some(first) = receiver.recv().await {
+        let mut flush = None;
+        match first {
+            Message::Entry(entry) => batch.push(entry),
+            Message::Flush(done) => flush = Some(done),
+        }
+        // Company: entries that come within the gathering time share the transaction. A flush ends the wait.
+        let deadline = tokio::time::Instant::now() + settings.gather;
+        while flush.is_none() && batch.len() < settings.batch {
+            match tokio::time::timeout_at(deadline, receiver.recv()).await {
+                Ok(Some(Message::Entry(entry))) => batch.push(entry),
+                Ok(Some(Message::Flush(done))) => flush = Some(done),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        store_batch(&store, &mut batch, &counters).await;
+        if let Some(done) = flush {
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Stores a batch however long it takes, and empties it.
+async fn store_batch(store: &Store, batch: &mut Vec<Stamped>, counters: &Counters) {
+    if batch.is_empty() {
+        return;
+    }
+    match persist(store, batch, counters).await {
+        Ok(outcome) => count(counters, outcome),
+        // One entry is not to take its neighbours with it: each on its own, the culprit is counted and left out.
+        Err(_) if batch.len() > 1 => {
+            for entry in batch.iter() {
+                store_one(store, std::slice::from_ref(entry), counters).await;
+            }
+        }
+        Err(error) => refuse(&batch[0], &error, counters),
+    }
+    counters.backlog.fetch_sub(batch.len(), Relaxed);
+    batch.clear();
+}
+
+async fn store_one(store: &Store, entry: &[Stamped], counters: &Counters) {
+    match persist(store, entry, counters).await {
+        Ok(outcome) => count(counters, outcome),
+        Err(error) => refuse(&entry[0], &error, counters),
+    }
+}
+
+/// Tries until the database answers; an error means that it refuses the content.
+async fn persist(store: &Store, batch: &[Stamped], counters: &Counters) -> Result<Outcome, sqlx::Error> {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match apply(store, batch).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) if is_refusal(&error) => return Err(error),
+            Err(error) => {
+                counters.retries.fetch_add(1, Relaxed);
+                tracing::warn!(%error, entries = batch.len(), "store does not take the journal, trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+fn count(counters: &Counters, outcome: Outcome) {
+    counters.stored.fetch_add(outcome.stored, Relaxed);
+    counters.strays.fetch_add(outcome.strays, Relaxed);
+    counters.bad_transitions.fetch_add(outcome.bad_transitions, Relaxed);
+}
+
+fn refuse(entry: &Stamped, error: &sqlx::Error, counters: &Counters) {
+    counters.refused.fetch_add(1, Relaxed);
+    tracing::error!(call_id = %entry.call, %error, "store refuses a journal entry");
+}
+
+/// True when the database is there and says no to the content: constraints, and data it cannot represent (SQLSTATE 22, 23).
+fn is_refusal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            !matches!(error.kind(), sqlx::error::ErrorKind::Other)
+                || error
+                    .code()
+                    .is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")))
+        }
+        sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::RowNotFound => true,
+        _ => false,
+    }
+}
+
+/// What the transaction knows of a call it writes about; its row is locked from the first look on.
+struct Head {
+    tenant: String,
+    livemode: i64,
+    status: Status,
+    created_at: i64,
+    answered_at: Option<i64>,
+    seq: i64,
+    turns: i64,
+}
+
+/// Stores entries in one transaction. Nothing of it is visible, or everything.
+pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Error> {
+    let mut outcome = Outcome::default();
+    if batch.is_empty() {
+        return Ok(outcome);
+    }
+    let mut tx = store.begin().await?;
+    let mut heads: HashMap<CallId, Option<Head>> = HashMap::new();
+    for stamped in batch {
+        let id = stamped.call.to_string();
+        if let Entry::Created(new) = &stamped.entry {
+            let mut head = create(&mut tx, &id, new).await?;
+            emit_call(&mut tx, &id, &mut head, Name::CallCreated, stamped.at_ms).await?;
+            heads.insert(stamped.call, Some(head));
+            outcome.stored += 1;
+            continue;
+        }
+        let head = match heads.entry(stamped.call) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(unknown) => unknown.insert(open(&mut tx, &id).await?),
+        };
+        let Some(head) = head else {
+            outcome.strays += 1;
+            continue;
+        };
+        let legal = write(&mut tx, &id, head, stamped).await?;
+        outcome.stored += 1;
+        outcome.bad_transitions += u64::from(!legal);
+    }
+    for (call, head) in heads {
+        if let Some(head) = head {
+            save(&mut tx, &call.to_string(), &head).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(outcome)
+}
+
+/// Writes one entry; false when it asked for a step that does not exist.
+async fn write(db: &mut AnyConnection, id: &str, head: &mut Head, stamped: &Stamped) -> Result<bool, sqlx::Error> {
+    match &stamped.entry {
+        Entry::Created(_) => Ok(true),
+        Entry::Status { status, at_ms, sip_status, data } => {
+            step(db, id, head, *status, *at_ms, *sip_status, data.clone(), stamped.at_ms).await
+        }
+        Entry::Turn(turn) => {
+            self::turn(db, id, head, turn, stamped.at_ms).await?;
+            Ok(true)
+        }
+        Entry::Event { name, data } => {
+            emit(db, id, head, *name, data.clone(), stamped.at_ms).await?;
+            Ok(true)
+        }
+        Entry::Recording(recording) => {
+            self::recording(db, id, head, recording, stamped.at_ms).await?;
+            Ok(true)
+        }
+        Entry::Ended(ended) => end(db, id, head, ended, stamped.at_ms).await,
+    }
+}
+
+async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO calls (id, tenant_id, livemode, channel, direction, status, from_addr, to_addr, agent_id, agent_version, config,
+           variables, metadata, sip_call_id, node_id, boot_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+    )
+    .bind(id)
+    .bind(new.tenant.to_string())
+    .bind(i64::from(new.livemode))
+    .bind(new.channel.as_str())
+    .bind(new.direction.as_str())
+    .bind(storable(new.from.expose()))
+    .bind(storable(new.to.expose()))
+    .bind(new.agent_id.map(|id| id.to_string()))
+    .bind(new.agent_version)
+    .bind(new.config.as_ref().map(json_text))
+    .bind(json_text(&new.variables))
+    .bind(json_text(&new.metadata))
+    .bind(new.sip_call_id.as_deref().map(storable))
+    .bind(storable(&new.node_id))
+    .bind(new.boot_id.to_string())
+    .bind(new.created_at_ms)
+    .execute(&mut *db)
+    .await?;
+    let (role, address) = match new.direction {
+        Direction::Inbound => ("caller", &new.from),
+        Direction::Outbound => ("callee", &new.to),
+    };
+    sqlx::query(
+        "INSERT INTO call_legs (id, call_id, tenant_id, role, address, sip_call_id, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(fresh_id())
+    .bind(id)
+    .bind(new.tenant.to_string())
+    .bind(role)
+    .bind(storable(address.expose()))
+    .bind(new.sip_call_id.as_deref().map(storable))
+    .bind(new.created_at_ms)
+    .execute(&mut *db)
+    .await?;
+    Ok(Head {
+        tenant: new.tenant.to_string(),
+        livemode: new.livemode.into(),
+        status: Status::Pending,
+        created_at: new.created_at_ms,
+        answered_at: None,
+        seq: 0,
+        turns: 0,
+    })
+}
+
+/// Locks a call's row and reads what is needed to go on.
+async fn open(db: &mut AnyConnection, id: &str) -> Result<Option<Head>, sqlx::Error> {
+    let row = sqlx::query(
+        "UPDATE calls SET version = version + 1 WHERE id = $1
+         RETURNING tenant_id, livemode, status, created_at, answered_at, event_seq, turns",
+    )
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| {
+        let status: String = row.try_get("status")?;
+        Ok(Head {
+            tenant: row.try_get("tenant_id")?,
+            livemode: row.try_get("livemode")?,
+            status: status.parse().map_err(|_| sqlx::Error::Decode("status is no status".into()))?,
+            created_at: row.try_get("created_at")?,
+            answered_at: row.try_get("answered_at")?,
+            seq: row.try_get("event_seq")?,
+            turns: row.try_get("turns")?,
+        })
+    })
+    .transpose()
+}
+
+async fn save(db: &mut AnyConnection, id: &str, head: &Head) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE calls SET event_seq = $1, turns = $2 WHERE id = $3")
+        .bind(head.seq)
+        .bind(head.turns)
+        .bind(id)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
+async fn emit(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    name: Name,
+    data: Value,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO events (id, tenant_id, call_id, call_seq, type, livemode, data, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(fresh_id())
+    .bind(&head.tenant)
+    .bind(id)
+    .bind(head.seq + 1)
+    .bind(name.as_str())
+    .bind(head.livemode)
+    .bind(json_text(&data))
+    .bind(at_ms)
+    .execute(db)
+    .await?;
+    head.seq += 1;
+    Ok(())
+}
+
+/// An event whose data is the call itself.
+async fn emit_call(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    name: Name,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    save(db, id, head).await?;
+    let call = calls::inside(db, id).await?;
+    let data = serde_json::to_value(call).unwrap_or(Value::Null);
+    emit(db, id, head, name, data, at_ms).await
+}
+
+#[allow(clippy::too_many_arguments, reason = "the fields of one entry, and where they go")]
+async fn step(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    status: Status,
+    at_ms: i64,
+    sip_status: Option<u16>,
+    data: Map<String, Value>,
+    written_ms: i64,
+) -> Result<bool, sqlx::Error> {
+    let at_ms = at_ms.max(head.created_at);
+    let (sql, name) = match status {
+        _ if !head.status.can_become(status) => return Ok(false),
+        Status::Initiating => (
+            "UPDATE calls SET status = $1, sip_status = COALESCE($2, sip_status), initiated_at = $3 WHERE id = $4",
+            Name::CallInitiating,
+        ),
+        Status::Ringing => (
+            "UPDATE calls SET status = $1, sip_status = COALESCE($2, sip_status), ringing_at = $3 WHERE id = $4",
+            Name::CallRinging,
+        ),
+        Status::InProgress => (
+            "UPDATE calls SET status = $1, sip_status = COALESCE($2, sip_status), answered_at = $3 WHERE id = $4",
+            Name::CallAnswered,
+        ),
+        // Ends have an entry of their own.
+        _ => return Ok(false),
+    };
+    sqlx::query(sql)
+        .bind(status.as_str())
+        .bind(sip_status.map(i64::from))
+        .bind(at_ms)
+        .bind(id)
+        .execute(&mut *db)
+        .await?;
+    head.status = status;
+    if status == Status::InProgress {
+        head.answered_at = Some(at_ms);
+        sqlx::query("UPDATE call_legs SET answered_at = $1, codec = $2 WHERE call_id = $3 AND ended_at IS NULL")
+            .bind(at_ms)
+            .bind(data.get("codec").and_then(Value::as_str).map(str::to_owned))
+            .bind(id)
+            .execute(&mut *db)
+            .await?;
+    }
+    let mut event = Map::new();
+    event.insert("status".into(), status.as_str().into());
+    event.insert("at".into(), rfc3339(at_ms).into());
+    event.extend(data);
+    emit(db, id, head, name, Value::Object(event), written_ms).await?;
+    Ok(true)
+}
+
+async fn turn(db: &mut AnyConnection, id: &str, head: &mut Head, turn: &Turn, at_ms: i64) -> Result<(), sqlx::Error> {
+    let n = head.turns + 1;
+    let millis = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    sqlx::query(
+        "INSERT INTO turns (call_id, n, tenant_id, speaker, text, heard_chars, lang, confidence_milli, start_ms, end_ms, interrupted,
+           words, latency) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    )
+    .bind(id)
+    .bind(n)
+    .bind(&head.tenant)
+    .bind(turn.speaker.as_str())
+    .bind(storable(&turn.text))
+    .bind(turn.heard_chars().map(|chars| i64::try_from(chars).unwrap_or(i64::MAX)))
+    .bind(turn.lang.clone())
+    .bind(turn.confidence.map(|confidence| (confidence.clamp(0.0, 1.0) * 1000.0).round() as i64))
+    .bind(millis(turn.start_ms))
+    .bind(millis(turn.end_ms))
+    .bind(i64::from(turn.interrupted))
+    .bind((!turn.words.is_empty()).then(|| json_text(&turn.words)))
+    .bind(turn.latency.as_ref().map(json_text))
+    .execute(&mut *db)
+    .await?;
+    head.turns = n;
+    let name = match turn.speaker {
+        Speaker::Caller => Name::TurnCaller,
+        Speaker::Agent => Name::TurnAgent,
+        // Notes and tool outcomes are part of the transcript; they have no event of their own.
+        Speaker::Tool | Speaker::System => return Ok(()),
+    };
+    let mut data = serde_json::to_value(turn).unwrap_or_else(|_| json!({}));
+    if let Value::Object(data) = &mut data {
+        data.insert("n".into(), n.into());
+        if turn.heard_text.is_none() {
+            data.insert("heard_text".into(), turn.text.clone().into());
+        }
+    }
+    emit(db, id, head, name, data, at_ms).await
+}
+
+async fn recording(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    recording: &RecordingState,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let number = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+    let changed = sqlx::query(
+        "INSERT INTO recordings (id, call_id, tenant_id, state, format, channels, duration_ms, bytes, sha256, locator, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, duration_ms = excluded.duration_ms, bytes = excluded.bytes,
+           sha256 = excluded.sha256, locator = excluded.locator
+         WHERE recordings.call_id = excluded.call_id AND recordings.state = 'writing'",
+    )
+    .bind(recording.id.to_string())
+    .bind(id)
+    .bind(&head.tenant)
+    .bind(recording.state.as_str())
+    .bind(recording.format)
+    .bind(i64::from(recording.channels))
+    .bind(number(recording.duration_ms))
+    .bind(number(recording.bytes))
+    .bind(recording.sha256.clone())
+    .bind(storable(&recording.locator))
+    .bind(at_ms)
+    .execute(&mut *db)
+    .await?
+    .rows_affected();
+    let name = match recording.state {
+        RecordingStage::Ready => Name::RecordingReady,
+        RecordingStage::Failed => Name::RecordingFailed,
+        RecordingStage::Writing => return Ok(()),
+    };
+    if changed == 0 {
+        return Ok(());
+    }
+    let data = json!({
+        "recording_id": recording.id.to_string(), "duration_ms": recording.duration_ms, "bytes": recording.bytes, "sha256": recording.sha256,
+    });
+    emit(db, id, head, name, data, at_ms).await
+}
+
+/// Ends a call: status, reason and times in one statement that only the first end passes.
+async fn end(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    ended: &Ended,
+    written_ms: i64,
+) -> Result<bool, sqlx::Error> {
+    if head.status.is_final() {
+        return Ok(false);
+    }
+    // An end that does not fit the state (busy after the answer …) is a fault of ours, and the call says so.
+    let legal = head.status.can_become(ended.reason.status());
+    let reason = if legal { ended.reason } else { EndedReason::Internal };
+    let at_ms = ended.at_ms.max(head.answered_at.unwrap_or(head.created_at));
+    let duration = head.answered_at.map_or(0, |answered| at_ms - answered);
+    let v2v = voice_to_voice(db, id).await?;
+    let mos =
+        ended.media.as_ref().and_then(|media| media.get("mos")?.as_f64()).map(|mos| (mos * 1000.0).round() as i64);
+    sqlx::query(
+        "UPDATE calls SET status = $1, ended_reason = $2, ended_at = $3, duration_ms = $4, sip_status = COALESCE($5, sip_status),
+           mos_milli = $6, v2v_p50_ms = $7, degraded = $8 WHERE id = $9 AND ended_at IS NULL",
+    )
+    .bind(reason.status().as_str())
+    .bind(reason.as_str())
+    .bind(at_ms)
+    .bind(duration)
+    .bind(ended.sip_status.map(i64::from))
+    .bind(mos)
+    .bind(v2v)
+    .bind(i64::from(ended.degraded))
+    .bind(id)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "UPDATE call_legs SET ended_at = $1, sip_status = $2, media = $3 WHERE call_id = $4 AND ended_at IS NULL",
+    )
+    .bind(at_ms)
+    .bind(ended.sip_status.map(i64::from))
+    .bind(ended.media.as_ref().map(json_text))
+    .bind(id)
+    .execute(&mut *db)
+    .await?;
+    head.status = reason.status();
+    emit_call(db, id, head, Name::CallEnded, written_ms).await?;
+    Ok(legal)
+}
+
+async fn voice_to_voice(db: &mut AnyConnection, id: &str) -> Result<Option<i64>, sqlx::Error> {
+    let rows = sqlx::query("SELECT latency FROM turns WHERE call_id = $1 AND latency IS NOT NULL")
+        .bind(id)
+        .fetch_all(db)
+        .await?;
+    let values = rows
+        .iter()
+        .filter_map(|row| {
+            serde_json::from_str::<Value>(&row.try_get::<String, _>(0).ok()?).ok()?.get("voice_to_voice_ms")?.as_i64()
+        })
+        .collect();
+    Ok(Spread::of(values).map(|spread| spread.p50))
+}

@@ -1,0 +1,201 @@
+//! Calls as they are read: one row, or a page by keyset.
+
+use domain::{CallId, TenantId};
+use serde_json::{Map, Value};
+use sqlx::{Any, AssertSqlSafe, Row as _, any::AnyRow};
+
+use super::Store;
+use crate::{
+    time::rfc3339,
+    view::{AgentRef, Call, LatencyBrief, Party, RecordingBrief},
+};
+
+/// Every column a call object needs; the last leg's media and the last recording come by sub-query, so a call is one row.
+const SELECT: &str = "SELECT c.id, c.tenant_id, c.livemode, c.channel, c.direction, c.status, c.ended_reason, c.sip_status,
+    c.answered_by, c.degraded, c.from_addr, c.to_addr, c.number_id, c.trunk_id, c.agent_id, c.agent_version, c.config, c.variables,
+    c.metadata, c.scheduled_at, c.created_at, c.initiated_at, c.ringing_at, c.answered_at, c.ended_at, c.duration_ms, c.turns,
+    c.v2v_p50_ms, c.node_id, c.version,
+    (SELECT l.media FROM call_legs l WHERE l.call_id = c.id ORDER BY l.started_at DESC, l.id DESC LIMIT 1) AS media,
+    r.state AS rec_state, r.duration_ms AS rec_ms, r.expires_at AS rec_expires
+    FROM calls c LEFT JOIN recordings r
+      ON r.id = (SELECT r2.id FROM recordings r2 WHERE r2.call_id = c.id ORDER BY r2.created_at DESC, r2.id DESC LIMIT 1)";
+
+/// Which calls a list holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallFilter {
+    pub(crate) status: Option<&'static str>,
+    pub(crate) direction: Option<&'static str>,
+    pub(crate) ended_reason: Option<&'static str>,
+    pub(crate) from: Option<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) created_after: Option<i64>,
+    pub(crate) created_before: Option<i64>,
+}
+
+/// Where a page begins and how long it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    /// Sort key and id of the last object of the page before.
+    pub(crate) after: Option<(i64, String)>,
+    pub(crate) limit: i64,
+    pub(crate) ascending: bool,
+}
+
+/// A condition of a list: SQL with `{}` for the parameter, and its value.
+pub(crate) enum Bound {
+    Text(String),
+    Number(i64),
+}
+
+impl Page {
+    /// Finishes a keyset statement: conditions, order, limit + 1 (so that the caller sees whether there is more), and its values.
+    pub(crate) fn finish(
+        &self,
+        mut sql: String,
+        alias: &str,
+        conditions: Vec<(String, Bound)>,
+    ) -> (String, Vec<Bound>) {
+        let mut values = Vec::new();
+        for (condition, value) in conditions {
+            values.push(value);
+            sql.push_str(" AND ");
+            sql.push_str(&condition.replace("{}", &format!("${}", values.len())));
+        }
+        let (than, order) = if self.ascending { (">", "ASC") } else { ("<", "DESC") };
+        if let Some((at, id)) = &self.after {
+            let n = values.len();
+            sql.push_str(&format!(" AND ({alias}.created_at, {alias}.id) {than} (${}, ${})", n + 1, n + 2));
+            values.push(Bound::Number(*at));
+            values.push(Bound::Text(id.clone()));
+        }
+        values.push(Bound::Number(self.limit + 1));
+        sql.push_str(&format!(" ORDER BY {alias}.created_at {order}, {alias}.id {order} LIMIT ${}", values.len()));
+        (sql, values)
+    }
+}
+
+impl Store {
+    /// Runs a statement that was put together from literals of this crate and `$n` parameters only.
+    pub(crate) async fn fetch(&self, sql: String, values: Vec<Bound>) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
+        for value in values {
+            query = match value {
+                Bound::Text(text) => query.bind(text),
+                Bound::Number(number) => query.bind(number),
+            };
+        }
+        query.fetch_all(self.pool()).await
+    }
+
+    /// A page of a tenant's calls, one more than asked if there are more.
+    pub(crate) async fn calls(
+        &self,
+        tenant: TenantId,
+        livemode: bool,
+        filter: &CallFilter,
+        page: &Page,
+    ) -> Result<Vec<(i64, Call)>, sqlx::Error> {
+        let mut conditions = vec![
+            ("c.tenant_id = {}".to_owned(), Bound::Text(tenant.to_string())),
+            ("c.livemode = {}".to_owned(), Bound::Number(livemode.into())),
+        ];
+        let texts = [
+            ("c.status", filter.status.map(str::to_owned)),
+            ("c.direction", filter.direction.map(str::to_owned)),
+            ("c.ended_reason", filter.ended_reason.map(str::to_owned)),
+            ("c.from_addr", filter.from.clone()),
+            ("c.to_addr", filter.to.clone()),
+        ];
+        conditions.extend(
+            texts.into_iter().filter_map(|(column, value)| Some((format!("{column} = {{}}"), Bound::Text(value?)))),
+        );
+        conditions.extend(filter.created_after.map(|at| ("c.created_at >= {}".to_owned(), Bound::Number(at))));
+        conditions.extend(filter.created_before.map(|at| ("c.created_at < {}".to_owned(), Bound::Number(at))));
+        let (sql, values) = page.finish(format!("{SELECT} WHERE c.deleted_at IS NULL"), "c", conditions);
+        let rows = self.fetch(sql, values).await?;
+        rows.iter().map(|row| Ok((row.try_get("created_at")?, read(row)?))).collect()
+    }
+
+    /// One call of a tenant.
+    pub(crate) async fn call(
+        &self,
+        tenant: TenantId,
+        livemode: bool,
+        call: CallId,
+    ) -> Result<Option<Call>, sqlx::Error> {
+        let sql = format!("{SELECT} WHERE c.id = $1 AND c.tenant_id = $2 AND c.livemode = $3 AND c.deleted_at IS NULL");
+        let row = sqlx::query::<Any>(AssertSqlSafe(sql))
+            .bind(call.to_string())
+            .bind(tenant.to_string())
+            .bind(i64::from(livemode))
+            .fetch_optional(self.pool())
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+}
+
+/// The call as its own transaction sees it; for the data of its events.
+pub(crate) async fn inside(connection: &mut sqlx::AnyConnection, call: &str) -> Result<Option<Call>, sqlx::Error> {
+    let sql = format!("{SELECT} WHERE c.id = $1");
+    let row = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(call).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+fn read(row: &AnyRow) -> Result<Call, sqlx::Error> {
+    let at = |column: &str| -> Result<Option<i64>, sqlx::Error> { row.try_get(column) };
+    let when = |column: &str| -> Result<Option<String>, sqlx::Error> { Ok(at(column)?.map(rfc3339)) };
+    let object = |column: &str| -> Result<Map<String, Value>, sqlx::Error> {
+        Ok(serde_json::from_str(&row.try_get::<String, _>(column)?).unwrap_or_default())
+    };
+    let config: Option<Value> =
+        row.try_get::<Option<String>, _>("config")?.and_then(|text| serde_json::from_str(&text).ok());
+    let from_config = |key: &str| config.as_ref()?.get(key)?.as_str().map(str::to_owned);
+    let agent_id: Option<String> = row.try_get("agent_id")?;
+    let agent = (agent_id.is_some() || config.is_some()).then(|| AgentRef {
+        id: agent_id,
+        name: from_config("name"),
+        version: row.try_get("agent_version").ok().flatten(),
+        mode: from_config("mode"),
+    });
+    let (initiated, ringing, answered, ended) =
+        (at("initiated_at")?, at("ringing_at")?, at("answered_at")?, at("ended_at")?);
+    let ring_ms = ringing.or(initiated).zip(answered.or(ended)).map(|(from, to)| (to - from).max(0));
+    let recording = row.try_get::<Option<String>, _>("rec_state")?.map(|state| -> Result<_, sqlx::Error> {
+        Ok(RecordingBrief { state, duration_ms: at("rec_ms")?, expires_at: when("rec_expires")? })
+    });
+    let media: Option<String> = row.try_get("media")?;
+    Ok(Call {
+        id: row.try_get("id")?,
+        tenant_id: row.try_get("tenant_id")?,
+        livemode: row.try_get::<i64, _>("livemode")? != 0,
+        channel: row.try_get("channel")?,
+        direction: row.try_get("direction")?,
+        status: row.try_get("status")?,
+        activity: None,
+        ended_reason: row.try_get("ended_reason")?,
+        sip_status: row.try_get("sip_status")?,
+        answered_by: row.try_get("answered_by")?,
+        degraded: row.try_get::<i64, _>("degraded")? != 0,
+        from: Party { address: row.try_get("from_addr")? },
+        to: Party { address: row.try_get("to_addr")? },
+        number_id: row.try_get("number_id")?,
+        trunk_id: row.try_get("trunk_id")?,
+        agent,
+        variables: object("variables")?,
+        metadata: object("metadata")?,
+        scheduled_at: when("scheduled_at")?,
+        created_at: rfc3339(row.try_get("created_at")?),
+        initiated_at: initiated.map(rfc3339),
+        ringing_at: ringing.map(rfc3339),
+        answered_at: answered.map(rfc3339),
+        ended_at: ended.map(rfc3339),
+        duration_ms: row.try_get("duration_ms")?,
+        ring_ms,
+        turns: row.try_get("turns")?,
+        media: media.and_then(|text| serde_json::from_str(&text).ok()),
+        latency: at("v2v_p50_ms")?.map(|p50| LatencyBrief { voice_to_voice: [("p50", p50)].into() }),
+        recording: recording.transpose()?,
+        node_id: row.try_get("node_id")?,
+        version: row.try_get("version")?,
+    })
+}

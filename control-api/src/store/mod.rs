@@ -1,0 +1,220 @@
+//! The store: one SQL text for SQLite and PostgreSQL through sqlx's `Any` driver.
+//!
+//! Every function that reads tenant rows takes the tenant. A decision is one guarded statement, so READ COMMITTED is enough;
+//! SQLite writers begin with `BEGIN IMMEDIATE` and therefore never fail half-way for a lock.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyPoolOptions};
+
+pub(crate) mod calls;
+mod first_run;
+pub(crate) mod keys;
+mod orphans;
+pub(crate) mod records;
+mod taken;
+
+pub use first_run::FirstRun;
+pub use taken::{Booking, Message, SlotTaken, TakeError};
+
+/// A connection pool to the installation's database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: AnyPool,
+    engine: Engine,
+    secret: Arc<OnceLock<[u8; 32]>>,
+}
+
+/// Which database speaks behind the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Why the store cannot be used. Each is one line for an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no database that is supported.
+    #[error("store url {url:?}: {reason}")]
+    Url {
+        /// The URL, its password blanked.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The database file cannot be made or written.
+    #[error("cannot write database file {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database does not answer.
+    #[error("cannot connect to {url}: {source}")]
+    Connect {
+        /// The URL, its password blanked.
+        url: String,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot migrate the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The bootstrap key has not the form of a key.
+    #[error("bootstrap key must begin with st_live_, have 20 to 200 characters, and only letters, digits and _")]
+    BootstrapKey,
+    /// A statement failed.
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+}
+
+impl Store {
+    /// Opens `sqlite://PATH` (made if missing), `sqlite::memory:` or `postgres://…`.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let mut options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(5));
+        let (engine, target) = if let Some(rest) = url.strip_prefix("sqlite:") {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            let path = path.split_once('?').map_or(path, |(path, _)| path);
+            let target = if path == ":memory:" {
+                // Each connection would be a database of its own.
+                options = options.max_connections(1).idle_timeout(None).max_lifetime(None);
+                "sqlite::memory:".to_owned()
+            } else if path.is_empty() {
+                return Err(StoreError::Url { url: url.to_owned(), reason: "no file named" });
+            } else {
+                writable(Path::new(path))?;
+                options = options.max_connections(8);
+                format!("sqlite://{path}?mode=rwc")
+            };
+            options = options.after_connect(|connection, _| {
+                Box::pin(async move {
+                    for pragma in [
+                        "PRAGMA journal_mode = WAL",
+                        "PRAGMA synchronous = NORMAL",
+                        "PRAGMA foreign_keys = ON",
+                        "PRAGMA busy_timeout = 5000",
+                    ] {
+                        sqlx::raw_sql(pragma).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            });
+            (Engine::Sqlite, target)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            options = options.max_connections(16);
+            (Engine::Postgres, url.to_owned())
+        } else {
+            return Err(StoreError::Url { url: blank_password(url), reason: "not sqlite:// or postgres://" });
+        };
+        let pool = options
+            .connect(&target)
+            .await
+            .map_err(|source| StoreError::Connect { url: blank_password(url), source })?;
+        Ok(Self { pool, engine, secret: Arc::new(OnceLock::new()) })
+    }
+
+    /// Brings the schema up to date. Safe to run by several nodes at once and again and again.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(sqlx::migrate!("./migrations").run(&self.pool).await?)
+    }
+
+    /// True while the database answers; for `/ready`.
+    pub async fn answers(&self) -> bool {
+        let ask = sqlx::query("SELECT 1").fetch_one(&self.pool);
+        matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(_)))
+    }
+
+    /// Closes the pool after what is under way.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(crate) fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// Begins a transaction that will write.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.engine {
+            Engine::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            Engine::Postgres => self.pool.begin().await,
+        }
+    }
+
+    /// The installation's secret for cursors and signed links. It grows from the oldest key's hash, which every node can read, no
+    /// client knows, and nobody changes: so links survive restarts and work on all nodes without a further thing to configure.
+    pub(crate) async fn secret(&self) -> Result<[u8; 32], sqlx::Error> {
+        if let Some(secret) = self.secret.get() {
+            return Ok(*secret);
+        }
+        let row =
+            sqlx::query("SELECT key_hash FROM api_keys ORDER BY created_at, id LIMIT 1").fetch_one(&self.pool).await?;
+        let hash: String = row.try_get(0)?;
+        let mut seed = [0; 32];
+        for (byte, letter) in seed.iter_mut().zip(hash.bytes()) {
+            *byte = letter;
+        }
+        Ok(*self.secret.get_or_init(|| crate::seal::hmac(&seed, b"sidetone links and cursors")))
+    }
+}
+
+/// Proves that the file and its folder can be written, so that the error is the system's own and names the path.
+fn writable(path: &Path) -> Result<(), StoreError> {
+    let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(unwritable)?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(unwritable)?;
+    Ok(())
+}
+
+fn blank_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((credentials, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    let user = credentials.split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}:…@{host}")
+}
+
+/// Text that both databases take: PostgreSQL refuses NUL in TEXT.
+pub(crate) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// JSON text that both databases take and that round-trips (`\u0000` inside JSON stays an escape, so nothing is lost).
+pub(crate) fn json_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".into())
+}
+
+pub(crate) fn fresh_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unwritable_path_is_one_clear_line() {
+        let error = Store::open("sqlite:///proc/nowhere/sidetone.db").await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot write database file /proc/nowhere/sidetone.db: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn other_databases_and_empty_paths_are_refused_and_passwords_hidden() {
+        let error = Store::open("mysql://root:hunter2@localhost/x").await.unwrap_err().to_string();
+        assert!(error.contains("not sqlite:// or postgres://") && !error.contains("hunter2"), "{error}");
+        assert!(Store::open("sqlite://").await.unwrap_err().to_string().contains("no file named"));
+    }
+
+    #[test]
+    fn the_password_is_blanked_even_when_it_holds_an_at_sign() {
+        assert_eq!(blank_password("postgres://me:p@ss@db/x"), "postgres://me:…@db/x");
+    }
+}

@@ -1,0 +1,15 @@
+//! The objects of the API as clients read them.
+
+mod call;
+mod event;
+mod latency;
+mod recording;
+mod taken;
+mod turn;
+
+pub(crate) use call::{AgentRef, Call, CallList, LatencyBrief, Party, RecordingBrief};
+pub(crate) use event::{API_VERSION, Event, EventList};
+pub(crate) use latency::{CallLatency, Spread, summary};
+pub(crate) use recording::Recording;
+pub(crate) use taken::{BookingList, BookingView, MessageList, MessageView};
+pub(crate) use turn::{Transcript, TurnView};
