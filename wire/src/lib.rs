@@ -1,7 +1,15 @@
-//! Carrier-side sockets: [`sip`] drives the SIP endpoint on tokio. No decision about a call is made here.
+//! Carrier-side sockets and the 20 ms clock: [`sip`] drives the SIP endpoint on tokio, [`media`] drives RTP legs on
+//! their own threads. No decision about a call is made here.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod clock;
 mod counters;
+pub mod media;
+mod media_counts;
+mod media_thread;
+mod ports;
+mod ring;
+mod seat;
 pub mod sip;
 mod sip_stream;
 mod sip_task;
