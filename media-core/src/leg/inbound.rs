@@ -90,7 +90,9 @@ impl Leg {
             }
             Kind::Noise => self.jitter.hush(header.timestamp, FRAME as u32),
             Kind::Event(payload) => {
-                self.jitter.hush(header.timestamp, u32::from(payload.duration));
+                // Repeated ends take the place of three more frames of audio.
+                let ends = if payload.end { 3 * FRAME as u32 } else { 0 };
+                self.jitter.hush(header.timestamp, u32::from(payload.duration) + ends);
                 if payload.event > 15 {
                     self.counts.keys_refused += 1;
                     return;
