@@ -31,11 +31,7 @@ fn with_tag(value: &[u8], tag: &str) -> Vec<u8> {
 
 /// What a Via in front of our requests says.
 pub(crate) fn via(flow: &Flow, branch: &str) -> String {
-    format!(
-        "SIP/2.0/{} {};rport;branch={branch}",
-        flow.transport.as_str(),
-        flow.local
-    )
+    format!("SIP/2.0/{} {};rport;branch={branch}", flow.transport.as_str(), flow.local)
 }
 
 impl Dialog {
@@ -45,8 +41,7 @@ impl Dialog {
         let first_hop_only = invite.headers(Name::RecordRoute).next().is_none();
         let behind_nat = first_hop_only
             && invite.top_via().is_some_and(|via| {
-                via.host_ip().is_some_and(|host| host != flow.remote.ip())
-                    && via.params.get("rport").is_some()
+                via.host_ip().is_some_and(|host| host != flow.remote.ip()) && via.params.get("rport").is_some()
             });
         Dialog {
             call_id: invite.call_id().unwrap_or_default().to_vec(),
@@ -57,25 +52,15 @@ impl Dialog {
             local: with_tag(to, tag),
             remote: invite.header(Name::From).unwrap_or_default().to_vec(),
             // RFC 2543 callers may send no Contact.
-            target: invite
-                .contact()
-                .or(invite.from().map(|from| from.uri))
-                .unwrap_or_default()
-                .to_vec(),
-            routes: invite
-                .elements(Name::RecordRoute)
-                .map(<[u8]>::to_vec)
-                .collect(),
+            target: invite.contact().or(invite.from().map(|from| from.uri)).unwrap_or_default().to_vec(),
+            routes: invite.elements(Name::RecordRoute).map(<[u8]>::to_vec).collect(),
             behind_nat,
         }
     }
 
     /// Ours, when the peer answered our INVITE; its routes count from the far end (RFC 3261 §12.1.2).
     pub(crate) fn as_client(invite: &Message, answer: &Message, flow: Flow) -> Self {
-        let mut routes: Vec<Vec<u8>> = answer
-            .elements(Name::RecordRoute)
-            .map(<[u8]>::to_vec)
-            .collect();
+        let mut routes: Vec<Vec<u8>> = answer.elements(Name::RecordRoute).map(<[u8]>::to_vec).collect();
         routes.reverse();
         Dialog {
             call_id: invite.call_id().unwrap_or_default().to_vec(),
@@ -118,13 +103,10 @@ impl Dialog {
         let flow = self.next_hop();
         let first = self.routes.first().and_then(|route| Address::parse(route));
         // RFC 3261 §12.2.1.1: a first route without `lr` is a strict router and becomes the Request-URI.
-        let strict =
-            first.filter(|route| Uri::parse(route.uri).is_ok_and(|uri| uri.param("lr").is_none()));
+        let strict = first.filter(|route| Uri::parse(route.uri).is_ok_and(|uri| uri.param("lr").is_none()));
         let uri = strict.map_or(self.target.as_slice(), |route| route.uri);
         let mut printer = Printer::request(method.as_bytes(), uri);
-        printer
-            .header(Name::Via, via(&flow, branch))
-            .header(Name::MaxForwards, "70");
+        printer.header(Name::Via, via(&flow, branch)).header(Name::MaxForwards, "70");
         for route in self.routes.iter().skip(usize::from(strict.is_some())) {
             printer.header(Name::Route, route);
         }
@@ -151,15 +133,9 @@ impl Dialog {
         };
         let address = uri.and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| {
             let ip = uri.host_ip()?;
-            let usable = ip.is_ipv4() == self.flow.local.is_ipv4()
-                && !ip.is_unspecified()
-                && !ip.is_multicast();
-            usable
-                .then(|| SocketAddr::new(ip, uri.port().filter(|port| *port != 0).unwrap_or(5060)))
+            let usable = ip.is_ipv4() == self.flow.local.is_ipv4() && !ip.is_unspecified() && !ip.is_multicast();
+            usable.then(|| SocketAddr::new(ip, uri.port().filter(|port| *port != 0).unwrap_or(5060)))
         });
-        Flow {
-            remote: address.unwrap_or(self.flow.remote),
-            ..self.flow
-        }
+        Flow { remote: address.unwrap_or(self.flow.remote), ..self.flow }
     }
 }

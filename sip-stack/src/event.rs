@@ -15,6 +15,11 @@ impl CallHandle {
     pub fn number(self) -> u64 {
         self.0
     }
+
+    /// The handle of a number that was once logged; it may name no call.
+    pub fn from_number(number: u64) -> Self {
+        CallHandle(number)
+    }
 }
 
 /// The headers of one message as text; bytes that are not UTF-8 become U+FFFD.
@@ -28,14 +33,7 @@ impl Headers {
             message
                 .lines()
                 .map(|(name, label, value)| {
-                    (
-                        if name.as_str().is_empty() {
-                            text(label)
-                        } else {
-                            name.as_str().to_owned()
-                        },
-                        text(value),
-                    )
+                    (if name.as_str().is_empty() { text(label) } else { name.as_str().to_owned() }, text(value))
                 })
                 .collect(),
         )
@@ -43,16 +41,12 @@ impl Headers {
 
     /// The first header of this name (full form), whatever its case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(label, _)| label.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.iter().find(|(label, _)| label.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

@@ -102,72 +102,47 @@ fn remote(sdp: &Sdp, media: &Media, ours: IpAddr) -> Result<(IpAddr, bool), Refu
 }
 
 fn is_ours(media: &Media) -> bool {
-    media.kind == "audio"
-        && media.port != 0
-        && matches!(media.protocol.as_str(), "RTP/AVP" | "RTP/AVPF")
+    media.kind == "audio" && media.port != 0 && matches!(media.protocol.as_str(), "RTP/AVP" | "RTP/AVPF")
 }
 
 /// The first codec of the peer's list that is in ours, and the payload type of telephone events.
 fn choose(media: &Media, local: &Ability) -> Option<(Codec, u8, Option<u8>)> {
     let (law, payload_type) = media.payload_types().find_map(|payload_type| {
         let (encoding, rate) = media.encoding(payload_type)?;
-        let codec = local
-            .codecs
-            .iter()
-            .find(|codec| rate == 8000 && encoding.eq_ignore_ascii_case(codec.as_str()))?;
+        let codec = local.codecs.iter().find(|codec| rate == 8000 && encoding.eq_ignore_ascii_case(codec.as_str()))?;
         Some((*codec, payload_type))
     })?;
     let events = media.payload_types().find(|payload_type| {
-        media.encoding(*payload_type).is_some_and(|(name, rate)| {
-            rate == 8000 && name.eq_ignore_ascii_case("telephone-event")
-        })
+        media
+            .encoding(*payload_type)
+            .is_some_and(|(name, rate)| rate == 8000 && name.eq_ignore_ascii_case("telephone-event"))
     });
     Some((law, payload_type, events.filter(|_| local.telephone_event)))
 }
 
 fn plan(sdp: &Sdp, media: &Media, local: &Ability) -> Result<Plan, Refusal> {
-    let (law, payload_type, dtmf_payload_type) = choose(media, local)
-        .ok_or_else(|| Refusal::new(488).with_warning(305, "No common codec"))?;
+    let (law, payload_type, dtmf_payload_type) =
+        choose(media, local).ok_or_else(|| Refusal::new(488).with_warning(305, "No common codec"))?;
     let (address, held) = remote(sdp, media, local.address)?;
     let theirs = media.direction.or(sdp.direction).unwrap_or_default();
     // RFC 3605; otherwise the next port up (RFC 3550 §11).
-    let (rtcp_port, rtcp_address) = media
-        .rtcp
-        .unwrap_or((media.port.checked_add(1).unwrap_or(media.port), None));
-    let rtcp_address = rtcp_address
-        .filter(|rtcp| *rtcp == address)
-        .unwrap_or(address);
+    let (rtcp_port, rtcp_address) = media.rtcp.unwrap_or((media.port.checked_add(1).unwrap_or(media.port), None));
+    let rtcp_address = rtcp_address.filter(|rtcp| *rtcp == address).unwrap_or(address);
     Ok(Plan {
         law,
         payload_type,
         dtmf_payload_type,
         remote: SocketAddr::new(address, media.port),
         remote_rtcp: SocketAddr::new(rtcp_address, rtcp_port),
-        direction: if held {
-            Direction::Inactive
-        } else {
-            theirs.mirrored()
-        },
-        ptime_ms: media
-            .ptime_ms
-            .filter(|ptime| (10..=200).contains(ptime))
-            .unwrap_or(20),
+        direction: if held { Direction::Inactive } else { theirs.mirrored() },
+        ptime_ms: media.ptime_ms.filter(|ptime| (10..=200).contains(ptime)).unwrap_or(20),
     })
 }
 
 fn head(local: &Ability, time: &str) -> String {
-    let (family, address) = (
-        if local.address.is_ipv4() {
-            "IP4"
-        } else {
-            "IP6"
-        },
-        local.address,
-    );
+    let (family, address) = (if local.address.is_ipv4() { "IP4" } else { "IP6" }, local.address);
     let (id, version) = (local.session_id, local.version);
-    format!(
-        "v=0\r\no=- {id} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt={time}\r\n"
-    )
+    format!("v=0\r\no=- {id} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt={time}\r\n")
 }
 
 fn stream(
@@ -179,11 +154,7 @@ fn stream(
     direction: Direction,
 ) {
     let _ = write!(text, "m=audio {} {protocol}", local.port);
-    for payload_type in codecs
-        .iter()
-        .map(|(_, payload_type)| *payload_type)
-        .chain(dtmf)
-    {
+    for payload_type in codecs.iter().map(|(_, payload_type)| *payload_type).chain(dtmf) {
         let _ = write!(text, " {payload_type}");
     }
     text.push_str("\r\n");
@@ -191,10 +162,7 @@ fn stream(
         let _ = write!(text, "a=rtpmap:{payload_type} {}/8000\r\n", codec.as_str());
     }
     if let Some(dtmf) = dtmf {
-        let _ = write!(
-            text,
-            "a=rtpmap:{dtmf} telephone-event/8000\r\na=fmtp:{dtmf} 0-16\r\n"
-        );
+        let _ = write!(text, "a=rtpmap:{dtmf} telephone-event/8000\r\na=fmtp:{dtmf} 0-16\r\n");
     }
     let _ = write!(text, "a=ptime:20\r\na={}\r\n", direction.as_str());
     if Some(local.rtcp_port) != local.port.checked_add(1) {
@@ -209,12 +177,7 @@ pub fn answer(offer: &Sdp, local: &Ability) -> Result<(String, Plan), Refusal> {
     }
     let mut refusal = no_media("No audio stream that could be served");
     let mut taken = None;
-    for (index, media) in offer
-        .media
-        .iter()
-        .enumerate()
-        .filter(|(_, media)| is_ours(media))
-    {
+    for (index, media) in offer.media.iter().enumerate().filter(|(_, media)| is_ours(media)) {
         match plan(offer, media, local) {
             Ok(plan) => {
                 taken = Some((index, plan));
@@ -230,14 +193,7 @@ pub fn answer(offer: &Sdp, local: &Ability) -> Result<(String, Plan), Refusal> {
     for (index, media) in offer.media.iter().enumerate() {
         if index == taken {
             let codecs = [(plan.law, plan.payload_type)];
-            stream(
-                &mut text,
-                local,
-                &media.protocol,
-                &codecs,
-                plan.dtmf_payload_type,
-                plan.direction,
-            );
+            stream(&mut text, local, &media.protocol, &codecs, plan.dtmf_payload_type, plan.direction);
         } else {
             let format = media.formats.first().map_or("0", String::as_str);
             let _ = write!(text, "m={} 0 {} {format}\r\n", media.kind, media.protocol);
@@ -249,11 +205,7 @@ pub fn answer(offer: &Sdp, local: &Ability) -> Result<(String, Plan), Refusal> {
 /// Our own offer: all codecs, both ways.
 pub fn offer(local: &Ability) -> String {
     let mut text = head(local, "0 0");
-    let codecs: Vec<_> = local
-        .codecs
-        .iter()
-        .map(|codec| (*codec, codec.payload_type()))
-        .collect();
+    let codecs: Vec<_> = local.codecs.iter().map(|codec| (*codec, codec.payload_type())).collect();
     stream(
         &mut text,
         local,
@@ -267,10 +219,7 @@ pub fn offer(local: &Ability) -> String {
 
 /// Reads the answer to [`offer`].
 pub fn accept(local: &Ability, answer: &Sdp) -> Result<Plan, Refusal> {
-    let media = answer
-        .media
-        .first()
-        .filter(|media| is_ours(media))
-        .ok_or_else(|| no_media("Our stream was refused"))?;
+    let media =
+        answer.media.first().filter(|media| is_ours(media)).ok_or_else(|| no_media("Our stream was refused"))?;
     plan(answer, media, local)
 }

@@ -25,28 +25,17 @@ pub struct Warning {
 impl Refusal {
     /// A refusal with the usual words for its status.
     pub fn new(status: u16) -> Self {
-        Refusal {
-            status,
-            reason: phrase(status).to_owned(),
-            warning: None,
-            retry_after: None,
-        }
+        Refusal { status, reason: phrase(status).to_owned(), warning: None, retry_after: None }
     }
 
     /// The same with other words after the status.
     pub fn because(status: u16, reason: impl Into<String>) -> Self {
-        Refusal {
-            reason: reason.into(),
-            ..Refusal::new(status)
-        }
+        Refusal { reason: reason.into(), ..Refusal::new(status) }
     }
 
     /// Adds a Warning header.
     pub fn with_warning(mut self, code: u16, text: impl Into<String>) -> Self {
-        self.warning = Some(Warning {
-            code,
-            text: text.into(),
-        });
+        self.warning = Some(Warning { code, text: text.into() });
         self
     }
 

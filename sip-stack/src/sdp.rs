@@ -48,14 +48,9 @@ impl Direction {
     }
 
     fn of(name: &str) -> Option<Self> {
-        [
-            Direction::SendRecv,
-            Direction::SendOnly,
-            Direction::RecvOnly,
-            Direction::Inactive,
-        ]
-        .into_iter()
-        .find(|direction| direction.as_str() == name)
+        [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive]
+            .into_iter()
+            .find(|direction| direction.as_str() == name)
     }
 }
 
@@ -107,11 +102,7 @@ pub struct Media {
 impl Media {
     /// The encoding of a payload type: from its rtpmap, otherwise the static table (RFC 3551 §6) for G.711.
     pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
-        match self
-            .maps
-            .iter()
-            .find(|map| map.payload_type == payload_type)
-        {
+        match self.maps.iter().find(|map| map.payload_type == payload_type) {
             Some(map) => Some((&map.encoding, map.rate)),
             None => match payload_type {
                 0 => Some(("PCMU", 8000)),
@@ -123,10 +114,7 @@ impl Media {
 
     /// The payload types in order of preference; what is no number is left out.
     pub fn payload_types(&self) -> impl Iterator<Item = u8> {
-        self.formats
-            .iter()
-            .filter_map(|format| format.parse().ok())
-            .filter(|payload_type| *payload_type < 128)
+        self.formats.iter().filter_map(|format| format.parse().ok()).filter(|payload_type| *payload_type < 128)
     }
 }
 
@@ -161,10 +149,7 @@ impl Sdp {
     /// Reads a body. Bytes that are not UTF-8 become U+FFFD.
     pub fn parse(body: &[u8]) -> Result<Sdp, SdpError> {
         let text = String::from_utf8_lossy(body).into_owned();
-        let mut lines = text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.trim().is_empty());
+        let mut lines = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
         if lines.next().map(str::trim) != Some("v=0") {
             return Err(SdpError::NotSdp);
         }
@@ -221,11 +206,7 @@ impl Media {
         match name {
             "ptime" => self.ptime_ms = content.trim().parse().ok(),
             "rtcp" => {
-                let Some(port) = words
-                    .next()
-                    .and_then(|port| port.parse().ok())
-                    .filter(|port| *port != 0)
-                else {
+                let Some(port) = words.next().and_then(|port| port.parse().ok()).filter(|port| *port != 0) else {
                     return;
                 };
                 let address = words.nth(2).and_then(|address| address.parse().ok());
@@ -236,27 +217,15 @@ impl Media {
                     return;
                 };
                 let mut parts = encoding.split('/');
-                let (Ok(payload_type), Some(encoding), Some(rate)) = (
-                    payload_type.parse::<u8>(),
-                    parts.next(),
-                    parts.next().and_then(|rate| rate.parse().ok()),
-                ) else {
+                let (Ok(payload_type), Some(encoding), Some(rate)) =
+                    (payload_type.parse::<u8>(), parts.next(), parts.next().and_then(|rate| rate.parse().ok()))
+                else {
                     return;
                 };
                 // A hostile list repeats one number for ever; only the first counts.
-                if payload_type < 128
-                    && !self.maps.iter().any(|map| map.payload_type == payload_type)
-                {
-                    let channels = parts
-                        .next()
-                        .and_then(|channels| channels.parse().ok())
-                        .unwrap_or(1);
-                    self.maps.push(RtpMap {
-                        payload_type,
-                        encoding: encoding.to_owned(),
-                        rate,
-                        channels,
-                    });
+                if payload_type < 128 && !self.maps.iter().any(|map| map.payload_type == payload_type) {
+                    let channels = parts.next().and_then(|channels| channels.parse().ok()).unwrap_or(1);
+                    self.maps.push(RtpMap { payload_type, encoding: encoding.to_owned(), rate, channels });
                 }
             }
             _ => {}
@@ -289,10 +258,7 @@ fn connection(value: &str) -> Connection {
         }
         _ => None,
     };
-    address.map_or_else(
-        || Connection::Unusable(value.to_owned()),
-        Connection::Address,
-    )
+    address.map_or_else(|| Connection::Unusable(value.to_owned()), Connection::Address)
 }
 
 fn media(value: &str) -> Option<Media> {
@@ -302,11 +268,5 @@ fn media(value: &str) -> Option<Media> {
     let port = words.next()?.split('/').next()?.parse().ok()?;
     let protocol = words.next()?.to_owned();
     let formats = words.take(128).map(str::to_owned).collect();
-    Some(Media {
-        kind,
-        port,
-        protocol,
-        formats,
-        ..Media::default()
-    })
+    Some(Media { kind, port, protocol, formats, ..Media::default() })
 }

@@ -55,10 +55,7 @@ impl Framer {
     }
 
     /// The next message or keep-alive; `Ok(None)` when more bytes are needed.
-    #[allow(
-        clippy::should_implement_trait,
-        reason = "it may yield again after `None`, once more was pushed"
-    )]
+    #[allow(clippy::should_implement_trait, reason = "it may yield again after `None`, once more was pushed")]
     pub fn next(&mut self) -> Result<Option<Framed>, FrameError> {
         if self.wanted.is_none() && self.searched == 0 {
             if self.bytes.starts_with(b"\r\n\r\n") {
@@ -68,19 +65,14 @@ impl Framer {
             if b"\r\n\r\n".starts_with(&self.bytes) {
                 return Ok(None);
             }
-            let blank = self
-                .bytes
-                .iter()
-                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-                .count();
+            let blank = self.bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             self.bytes.drain(..blank);
         }
         let wanted = match self.wanted {
             Some(wanted) => wanted,
             None => match self.head_end() {
                 Some(end) => {
-                    let length = content_length(&self.bytes[..end])
-                        .map_err(|_| FrameError::LengthMalformed)?;
+                    let length = content_length(&self.bytes[..end]).map_err(|_| FrameError::LengthMalformed)?;
                     let wanted = end + length.ok_or(FrameError::LengthMissing)?;
                     if wanted > MAX_MESSAGE {
                         return Err(FrameError::TooLong);
@@ -152,28 +144,16 @@ mod tests {
         let mut framer = Framer::new();
         let message = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length  :\r\n  2\r\n\r\nhi";
         framer.push(message);
-        assert_eq!(
-            framer.next().unwrap(),
-            Some(Framed::Message(message.to_vec()))
-        );
+        assert_eq!(framer.next().unwrap(), Some(Framed::Message(message.to_vec())));
     }
 
     #[test]
     fn refuses_what_has_no_end() {
         let cases: [(&[u8], FrameError); 4] = [
             (b"OPTIONS sip:a SIP/2.0\r\n\r\n", FrameError::LengthMissing),
-            (
-                b"OPTIONS sip:a SIP/2.0\r\nl: -1\r\n\r\n",
-                FrameError::LengthMalformed,
-            ),
-            (
-                b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nl: 1\r\n\r\n",
-                FrameError::LengthMalformed,
-            ),
-            (
-                b"OPTIONS sip:a SIP/2.0\r\nl: 65536\r\n\r\n",
-                FrameError::TooLong,
-            ),
+            (b"OPTIONS sip:a SIP/2.0\r\nl: -1\r\n\r\n", FrameError::LengthMalformed),
+            (b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nl: 1\r\n\r\n", FrameError::LengthMalformed),
+            (b"OPTIONS sip:a SIP/2.0\r\nl: 65536\r\n\r\n", FrameError::TooLong),
         ];
         for (bytes, error) in cases {
             let mut framer = Framer::new();

@@ -18,11 +18,7 @@ pub struct Intervals {
 
 impl Default for Intervals {
     fn default() -> Self {
-        Intervals {
-            t1: Duration::from_millis(500),
-            t2: Duration::from_secs(4),
-            t4: Duration::from_secs(5),
-        }
+        Intervals { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
     }
 }
 
@@ -71,21 +67,11 @@ impl Timer {
     /// How long the timer runs when first started.
     pub fn first(self, transport: Transport, on: &Intervals) -> Duration {
         let unreliable = |time: Duration| {
-            if transport.is_reliable() {
-                Duration::ZERO
-            } else {
-                time
-            }
+            if transport.is_reliable() { Duration::ZERO } else { time }
         };
         match self {
             Timer::A | Timer::E | Timer::G | Timer::Accept => on.t1,
-            Timer::B
-            | Timer::F
-            | Timer::H
-            | Timer::L
-            | Timer::M
-            | Timer::NoAck
-            | Timer::Cancelled => 64 * on.t1,
+            Timer::B | Timer::F | Timer::H | Timer::L | Timer::M | Timer::NoAck | Timer::Cancelled => 64 * on.t1,
             Timer::D => unreliable((64 * on.t1).max(Duration::from_secs(32))),
             Timer::J => unreliable(64 * on.t1),
             Timer::I | Timer::K => unreliable(on.t4),
@@ -153,10 +139,7 @@ impl Timers {
     pub(crate) fn pop(&mut self, now: Instant) -> Option<(Owner, Timer)> {
         let (at, owner, timer) = *self.queue.first().filter(|(at, _, _)| *at <= now)?;
         self.queue.pop_first();
-        let (_, gap) = self
-            .running
-            .remove(&(owner, timer))
-            .unwrap_or((at, Duration::ZERO));
+        let (_, gap) = self.running.remove(&(owner, timer)).unwrap_or((at, Duration::ZERO));
         if let Some(next) = timer.next(gap, &self.on).filter(|next| !next.is_zero()) {
             self.start_for(now, owner, timer, next);
         }

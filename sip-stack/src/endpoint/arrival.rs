@@ -13,22 +13,13 @@ impl Arrival {
     /// Where answers go.
     pub(super) fn answer_flow(&self) -> Flow {
         match (self.from.transport, self.message.top_via()) {
-            (Transport::Udp, Some(via)) => Flow {
-                remote: via.answer_to(self.from.remote),
-                ..self.from
-            },
+            (Transport::Udp, Some(via)) => Flow { remote: via.answer_to(self.from.remote), ..self.from },
             _ => self.from,
         }
     }
 
     /// An answer with the headers every answer repeats; `tag` is ours, if To has none yet.
-    pub(super) fn answer(
-        &self,
-        status: u16,
-        reason: &str,
-        tag: Option<&str>,
-        compact: bool,
-    ) -> Printer {
+    pub(super) fn answer(&self, status: u16, reason: &str, tag: Option<&str>, compact: bool) -> Printer {
         let request = &self.message;
         let mut printer = Printer::response(status, reason).compact(compact);
         let mut top = true;

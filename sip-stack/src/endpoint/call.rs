@@ -53,11 +53,7 @@ pub(super) enum Exchange {
     /// None.
     Quiet,
     /// A re-INVITE waits for our user.
-    Asked {
-        server: u64,
-        invite: Arrival,
-        late: bool,
-    },
+    Asked { server: u64, invite: Arrival, late: bool },
     /// Our 2xx waits for its ACK.
     Accepted(Accepted),
 }

@@ -15,19 +15,13 @@ pub(super) struct Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Refused {
-            refusal,
-            header: None,
-        }
+        Refused { refusal, header: None }
     }
 }
 
 impl Refused {
     pub(super) fn with(refusal: Refusal, name: Name, value: impl Into<String>) -> Self {
-        Refused {
-            refusal,
-            header: Some((name, value.into())),
-        }
+        Refused { refusal, header: Some((name, value.into())) }
     }
 }
 
@@ -36,14 +30,7 @@ fn bad(reason: &str) -> Refused {
 }
 
 /// Headers that may stand in a message once only (RFC 4475 §3.3.8).
-const SINGLE: [Name; 6] = [
-    Name::From,
-    Name::To,
-    Name::CallId,
-    Name::CSeq,
-    Name::MaxForwards,
-    Name::ContentType,
-];
+const SINGLE: [Name; 6] = [Name::From, Name::To, Name::CallId, Name::CSeq, Name::MaxForwards, Name::ContentType];
 
 /// Looks at a request in the order of RFC 3261 §8.2; the cheapest and most basic faults first.
 pub(super) fn check(request: &Message) -> Result<(), Refused> {
@@ -67,8 +54,7 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
     }
     for (name, address) in [(Name::From, request.from()), (Name::To, request.to())] {
         let sound = address.is_some_and(|address| {
-            address.params.is_sound()
-                && !matches!(Uri::parse(address.uri), Err(UriError::Malformed))
+            address.params.is_sound() && !matches!(Uri::parse(address.uri), Err(UriError::Malformed))
         });
         if !sound {
             return Err(bad(&format!("Malformed {}", name.as_str())));
@@ -78,10 +64,9 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
         return Err(bad("Malformed Via"));
     }
     let contacts_sound = || {
-        request.elements(Name::Contact).all(|contact| {
-            contact == b"*"
-                || Address::parse(contact).is_some_and(|contact| contact.params.is_sound())
-        })
+        request
+            .elements(Name::Contact)
+            .all(|contact| contact == b"*" || Address::parse(contact).is_some_and(|contact| contact.params.is_sound()))
     };
     if request.method() == Some(Method::Invite) && !contacts_sound() {
         return Err(bad("Malformed Contact"));
@@ -111,16 +96,9 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
     }
     // RFC 3261 §8.2.2.3: not for CANCEL and ACK. We support no extension that can be required.
     if !matches!(request.method(), Some(Method::Cancel | Method::Ack)) {
-        let wanted: Vec<_> = request
-            .elements(Name::Require)
-            .map(String::from_utf8_lossy)
-            .collect();
+        let wanted: Vec<_> = request.elements(Name::Require).map(String::from_utf8_lossy).collect();
         if !wanted.is_empty() {
-            return Err(Refused::with(
-                Refusal::new(420),
-                Name::Unsupported,
-                wanted.join(", "),
-            ));
+            return Err(Refused::with(Refusal::new(420), Name::Unsupported, wanted.join(", ")));
         }
     }
     Ok(())

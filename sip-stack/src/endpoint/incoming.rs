@@ -36,11 +36,8 @@ impl Endpoint {
             Ok(sdp) => sdp,
             Err(refused) => return self.refuse(&arrival, &refused),
         };
-        let people = (
-            person(request.header(Name::To)),
-            person(request.header(Name::From)),
-            Uri::parse(request.request_uri()),
-        );
+        let people =
+            (person(request.header(Name::To)), person(request.header(Name::From)), Uri::parse(request.request_uri()));
         let (Ok(to), Ok(from), Ok(request_uri)) = people else {
             return self.refuse(&arrival, &Refusal::new(400).into());
         };
@@ -62,33 +59,15 @@ impl Endpoint {
         if self.config.trying_after.is_zero() {
             self.try_call(now, server, &arrival);
         } else {
-            self.out.timers.start_for(
-                now,
-                Owner::Call(id),
-                Timer::Trying,
-                self.config.trying_after,
-            );
+            self.out.timers.start_for(now, Owner::Call(id), Timer::Trying, self.config.trying_after);
         }
         if let Some(seconds) = expires.filter(|seconds| *seconds > 0) {
             let time = Duration::from_secs(u64::from(seconds));
-            self.out
-                .timers
-                .start_for(now, Owner::Call(id), Timer::Expires, time);
+            self.out.timers.start_for(now, Owner::Call(id), Timer::Expires, time);
         }
         self.tags.insert(tag.as_bytes().to_vec(), id);
-        self.calls.insert(
-            id,
-            Call::Incoming(Incoming {
-                server,
-                invite: arrival,
-                tag,
-                late,
-            }),
-        );
-        self.events.push_back(Event::Incoming {
-            call: CallHandle(id),
-            invite: Box::new(invite),
-        });
+        self.calls.insert(id, Call::Incoming(Incoming { server, invite: arrival, tag, late }));
+        self.events.push_back(Event::Incoming { call: CallHandle(id), invite: Box::new(invite) });
     }
 
     fn try_call(&mut self, now: Instant, server: u64, invite: &Arrival) {
@@ -99,13 +78,7 @@ impl Endpoint {
     pub(super) fn handle_call_timer(&mut self, now: Instant, id: u64, timer: Timer) {
         match (timer, self.calls.get(&id)) {
             (Timer::Trying, Some(Call::Incoming(incoming))) => {
-                let (server, bytes) = (
-                    incoming.server,
-                    incoming
-                        .invite
-                        .answer(100, phrase(100), None, false)
-                        .finish(),
-                );
+                let (server, bytes) = (incoming.server, incoming.invite.answer(100, phrase(100), None, false).finish());
                 self.respond(now, server, 100, bytes);
             }
             (Timer::Ringing, Some(Call::Incoming(incoming))) => {
@@ -116,13 +89,7 @@ impl Endpoint {
             (Timer::Expires, Some(Call::Incoming(_))) => {
                 self.finish_incoming(now, id, &Refusal::new(487), Cause::Timeout)
             }
-            (
-                Timer::Accept,
-                Some(Call::Live(Live {
-                    exchange: Exchange::Accepted(accepted),
-                    ..
-                })),
-            ) => {
+            (Timer::Accept, Some(Call::Live(Live { exchange: Exchange::Accepted(accepted), .. }))) => {
                 self.out.send(accepted.flow, &accepted.answer);
             }
             (Timer::NoAck, Some(Call::Live(_))) => self.give_up_ack(now, id),
@@ -141,9 +108,7 @@ impl Endpoint {
             return;
         };
         let status = if early_sdp.is_some() { 183 } else { 180 };
-        let mut printer = incoming
-            .invite
-            .dialog_answer(status, phrase(status), &incoming.tag);
+        let mut printer = incoming.invite.dialog_answer(status, phrase(status), &incoming.tag);
         printer.header(Name::Contact, self.contact(&incoming.invite.from));
         self.decorate(&mut printer);
         let bytes = match early_sdp {
@@ -153,56 +118,25 @@ impl Endpoint {
         let (server, flow) = (incoming.server, incoming.invite.from);
         self.out.timers.stop(Owner::Call(call.0), Timer::Trying);
         self.respond(now, server, status, bytes);
-        self.out
-            .start(now, Owner::Call(call.0), flow, &[Timer::Ringing]);
+        self.out.start(now, Owner::Call(call.0), flow, &[Timer::Ringing]);
     }
 
     /// Answers a call or a re-INVITE with 200 and a description, which is repeated until its ACK comes.
     pub fn answer(&mut self, now: Instant, call: CallHandle, sdp: String) -> Result<(), CallError> {
         let id = call.0;
         match self.calls.remove(&id).ok_or(CallError::NoSuchCall)? {
-            Call::Incoming(Incoming {
-                server,
-                invite,
-                tag,
-                late,
-            }) => {
+            Call::Incoming(Incoming { server, invite, tag, late }) => {
                 let owner = Owner::Call(id);
-                self.out
-                    .timers
-                    .stop_each(owner, &[Timer::Trying, Timer::Ringing, Timer::Expires]);
+                self.out.timers.stop_each(owner, &[Timer::Trying, Timer::Ringing, Timer::Expires]);
                 let dialog = Dialog::as_server(&invite.message, &tag, invite.from);
                 let accepted = self.accept(now, id, server, &invite, &tag, &sdp, (true, late));
-                self.calls.insert(
-                    id,
-                    Call::Live(Live {
-                        dialog,
-                        tag,
-                        exchange: Exchange::Accepted(accepted),
-                    }),
-                );
+                self.calls.insert(id, Call::Live(Live { dialog, tag, exchange: Exchange::Accepted(accepted) }));
                 Ok(())
             }
-            Call::Live(Live {
-                mut dialog,
-                tag,
-                exchange:
-                    Exchange::Asked {
-                        server,
-                        invite,
-                        late,
-                    },
-            }) => {
+            Call::Live(Live { mut dialog, tag, exchange: Exchange::Asked { server, invite, late } }) => {
                 dialog.refresh(&invite.message);
                 let accepted = self.accept(now, id, server, &invite, &tag, &sdp, (false, late));
-                self.calls.insert(
-                    id,
-                    Call::Live(Live {
-                        dialog,
-                        tag,
-                        exchange: Exchange::Accepted(accepted),
-                    }),
-                );
+                self.calls.insert(id, Call::Live(Live { dialog, tag, exchange: Exchange::Accepted(accepted) }));
                 Ok(())
             }
             other => {
@@ -212,10 +146,7 @@ impl Endpoint {
         }
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one 200, from two states"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the parts of one 200, from two states")]
     fn accept(
         &mut self,
         now: Instant,
@@ -227,24 +158,14 @@ impl Endpoint {
         (first, late): (bool, bool),
     ) -> Accepted {
         let mut printer = invite.dialog_answer(200, "OK", tag);
-        printer
-            .header(Name::Contact, self.contact(&invite.from))
-            .header(Name::Allow, ALLOW);
+        printer.header(Name::Contact, self.contact(&invite.from)).header(Name::Allow, ALLOW);
         self.decorate(&mut printer);
         let answer = printer.finish_with(body::ACCEPT, sdp.as_bytes());
         self.respond(now, server, 200, answer.clone());
         let flow: Flow = invite.answer_flow();
-        self.out
-            .start(now, Owner::Call(id), flow, &[Timer::Accept, Timer::NoAck]);
+        self.out.start(now, Owner::Call(id), flow, &[Timer::Accept, Timer::NoAck]);
         let sequence = invite.message.cseq().map_or(0, |cseq| cseq.number);
-        Accepted {
-            sequence,
-            flow,
-            answer,
-            first,
-            late,
-            hang_up: false,
-        }
+        Accepted { sequence, flow, answer, first, late, hang_up: false }
     }
 
     /// Refuses a call, which ends it, or a re-INVITE, which leaves the call as it was.
@@ -255,9 +176,7 @@ impl Endpoint {
                 self.finish_incoming(now, call.0, &refusal, cause);
             }
             Some(Call::Live(live)) => {
-                if let Exchange::Asked { server, invite, .. } =
-                    std::mem::replace(&mut live.exchange, Exchange::Quiet)
-                {
+                if let Exchange::Asked { server, invite, .. } = std::mem::replace(&mut live.exchange, Exchange::Quiet) {
                     self.respond_refusal(now, server, &invite, None, &refusal.into());
                 }
             }
@@ -284,21 +203,9 @@ impl Endpoint {
     }
 
     /// The last answer to a call that was never accepted.
-    pub(super) fn finish_incoming(
-        &mut self,
-        now: Instant,
-        id: u64,
-        refusal: &Refusal,
-        cause: Cause,
-    ) {
+    pub(super) fn finish_incoming(&mut self, now: Instant, id: u64, refusal: &Refusal, cause: Cause) {
         if let Some(Call::Incoming(incoming)) = self.forget(id) {
-            self.respond_refusal(
-                now,
-                incoming.server,
-                &incoming.invite,
-                Some(&incoming.tag),
-                &refusal.clone().into(),
-            );
+            self.respond_refusal(now, incoming.server, &incoming.invite, Some(&incoming.tag), &refusal.clone().into());
             self.tell_end(id, cause);
         }
     }
@@ -324,14 +231,10 @@ impl Endpoint {
         self.respond(now, server, 200, bytes);
         let Some(id) = call else { return };
         match self.calls.get_mut(&id) {
-            Some(Call::Incoming(_)) => {
-                self.finish_incoming(now, id, &Refusal::new(487), Cause::Cancel)
-            }
+            Some(Call::Incoming(_)) => self.finish_incoming(now, id, &Refusal::new(487), Cause::Cancel),
             // A re-INVITE taken back: the call stays as it was.
             Some(Call::Live(live)) if matches!(&live.exchange, Exchange::Asked { server, .. } if self.server_keys.get(&key) == Some(server)) => {
-                if let Exchange::Asked { server, invite, .. } =
-                    std::mem::replace(&mut live.exchange, Exchange::Quiet)
-                {
+                if let Exchange::Asked { server, invite, .. } = std::mem::replace(&mut live.exchange, Exchange::Quiet) {
                     self.respond_refusal(now, server, &invite, None, &Refusal::new(487).into());
                 }
             }
@@ -360,9 +263,7 @@ impl Endpoint {
         let (first, late, hang_up) = (accepted.first, accepted.late, accepted.hang_up);
         live.exchange = Exchange::Quiet;
         live.dialog.flow = arrival.from;
-        self.out
-            .timers
-            .stop_each(Owner::Call(id), &[Timer::Accept, Timer::NoAck]);
+        self.out.timers.stop_each(Owner::Call(id), &[Timer::Accept, Timer::NoAck]);
         if hang_up {
             return self.leave(now, id);
         }
@@ -373,19 +274,12 @@ impl Endpoint {
             return self.leave(now, id);
         }
         if first || late {
-            self.events.push_back(Event::Established {
-                call: CallHandle(id),
-                sdp,
-            });
+            self.events.push_back(Event::Established { call: CallHandle(id), sdp });
         }
     }
 
     fn give_up_ack(&mut self, now: Instant, id: u64) {
-        let Some(Call::Live(Live {
-            exchange: Exchange::Accepted(accepted),
-            ..
-        })) = self.calls.get(&id)
-        else {
+        let Some(Call::Live(Live { exchange: Exchange::Accepted(accepted), .. })) = self.calls.get(&id) else {
             return;
         };
         if !accepted.hang_up {

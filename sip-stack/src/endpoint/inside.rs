@@ -58,9 +58,7 @@ impl Endpoint {
             Call::Incoming(_) => self.refuse(&arrival, &Refusal::new(491).into()),
             // Both sides said BYE at once.
             Call::Leaving(_) if method == Some(Method::Bye) => self.say_ok(now, &arrival),
-            Call::Leaving(_) | Call::Outgoing(_) => {
-                self.refuse(&arrival, &Refusal::new(481).into())
-            }
+            Call::Leaving(_) | Call::Outgoing(_) => self.refuse(&arrival, &Refusal::new(481).into()),
         }
     }
 
@@ -116,16 +114,9 @@ impl Endpoint {
         let bytes = arrival.answer(100, "Trying", None, false).finish();
         self.respond(now, server, 100, bytes);
         if let Some(Call::Live(live)) = self.calls.get_mut(&id) {
-            live.exchange = Exchange::Asked {
-                server,
-                late: sdp.is_none(),
-                invite: arrival,
-            };
+            live.exchange = Exchange::Asked { server, late: sdp.is_none(), invite: arrival };
         }
-        self.events.push_back(Event::Reinvite {
-            call: CallHandle(id),
-            sdp,
-        });
+        self.events.push_back(Event::Reinvite { call: CallHandle(id), sdp });
     }
 
     fn handle_info(&mut self, now: Instant, id: u64, arrival: &Arrival) {
@@ -139,11 +130,7 @@ impl Endpoint {
                 let bytes = arrival.answer(200, "OK", None, false).finish();
                 self.respond(now, server, 200, bytes);
                 if let Some((digits, duration_ms)) = keys {
-                    self.events.push_back(Event::Info {
-                        call: CallHandle(id),
-                        digits,
-                        duration_ms,
-                    });
+                    self.events.push_back(Event::Info { call: CallHandle(id), digits, duration_ms });
                 }
             }
         }
@@ -153,9 +140,7 @@ impl Endpoint {
     pub fn end(&mut self, now: Instant, call: CallHandle) {
         let id = call.0;
         match self.calls.get_mut(&id) {
-            Some(Call::Incoming(_)) => {
-                self.finish_incoming(now, id, &Refusal::new(603), Cause::Local)
-            }
+            Some(Call::Incoming(_)) => self.finish_incoming(now, id, &Refusal::new(603), Cause::Local),
             Some(Call::Outgoing(outgoing)) if !outgoing.given_up => {
                 outgoing.given_up = true;
                 if outgoing.heard {
@@ -181,45 +166,25 @@ impl Endpoint {
 
     /// Sends BYE and keeps the dialog until it is answered; the user has been told already.
     pub(super) fn leave(&mut self, now: Instant, id: u64) {
-        let Some(Call::Live(Live {
-            dialog,
-            tag,
-            exchange,
-        })) = self.calls.remove(&id)
-        else {
+        let Some(Call::Live(Live { dialog, tag, exchange })) = self.calls.remove(&id) else {
             return;
         };
-        self.out
-            .timers
-            .stop_each(Owner::Call(id), &[Timer::Accept, Timer::NoAck]);
+        self.out.timers.stop_each(Owner::Call(id), &[Timer::Accept, Timer::NoAck]);
         if let Exchange::Asked { server, invite, .. } = &exchange {
             self.respond_refusal(now, *server, invite, None, &Refusal::new(487).into());
         }
         let dialog = self.send_bye(now, dialog, Some(id));
-        self.calls
-            .insert(id, Call::Leaving(Leaving { dialog, tag }));
+        self.calls.insert(id, Call::Leaving(Leaving { dialog, tag }));
     }
 
-    pub(super) fn send_bye(
-        &mut self,
-        now: Instant,
-        mut dialog: Dialog,
-        call: Option<u64>,
-    ) -> Dialog {
+    pub(super) fn send_bye(&mut self, now: Instant, mut dialog: Dialog, call: Option<u64>) -> Dialog {
         let branch = self.random.branch();
         let (mut printer, flow) = dialog.request("BYE", &branch);
         if let Some(agent) = &self.config.user_agent {
             printer.header(Name::UserAgent, agent);
         }
         let client = self.fresh_id();
-        let machine = Client::other(
-            now,
-            &mut self.out,
-            client,
-            flow,
-            (&branch, "BYE"),
-            printer.finish(),
-        );
+        let machine = Client::other(now, &mut self.out, client, flow, (&branch, "BYE"), printer.finish());
         self.open_client(client, machine, call);
         dialog
     }

@@ -22,8 +22,8 @@ use crate::random::Random;
 use crate::refusal::Refusal;
 use crate::timer::{Intervals, Owner, Timer};
 use crate::transaction::{
-    AckFate, Client, ClientKind, Fate, InviteClient, InviteServer, MergeKey, OtherServer, Outbox,
-    Server, ServerKey, ServerKind, client_key,
+    AckFate, Client, ClientKind, Fate, InviteClient, InviteServer, MergeKey, OtherServer, Outbox, Server, ServerKey,
+    ServerKind, client_key,
 };
 
 /// How an endpoint presents itself and what it takes on.
@@ -58,6 +58,17 @@ impl Default for EndpointConfig {
             intervals: Intervals::default(),
         }
     }
+}
+
+/// How much an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fullness {
+    /// Everything that helps an engineer.
+    Rich,
+    /// Compact names, nothing that may be left out.
+    Plain,
+    /// Not even what should be there but need not.
+    Bare,
 }
 
 /// What was received and led to nothing.
@@ -117,9 +128,7 @@ impl Endpoint {
     /// One datagram, or one message cut out of a stream.
     pub fn handle_receive(&mut self, now: Instant, from: Flow, bytes: &[u8]) {
         match Message::parse(bytes) {
-            Ok(message) if message.is_request() => {
-                self.handle_request(now, Arrival { message, from })
-            }
+            Ok(message) if message.is_request() => self.handle_request(now, Arrival { message, from }),
             Ok(message) if message.flaw().is_none() => self.handle_response(now, from, &message),
             Ok(_) | Err(_) => self.counters.malformed += 1,
         }
@@ -127,22 +136,14 @@ impl Endpoint {
 
     /// A stream connection is gone, or sending over this flow failed.
     pub fn handle_closed(&mut self, _now: Instant, flow: Flow) {
-        let mut clients: Vec<u64> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.flow == flow)
-            .map(|(id, _)| *id)
-            .collect();
+        let mut clients: Vec<u64> =
+            self.clients.iter().filter(|(_, client)| client.flow == flow).map(|(id, _)| *id).collect();
         clients.sort_unstable();
         for id in clients {
             self.lose_client(id);
         }
-        let mut servers: Vec<u64> = self
-            .servers
-            .iter()
-            .filter(|(_, server)| server.flow == flow)
-            .map(|(id, _)| *id)
-            .collect();
+        let mut servers: Vec<u64> =
+            self.servers.iter().filter(|(_, server)| server.flow == flow).map(|(id, _)| *id).collect();
         servers.sort_unstable();
         for id in servers {
             self.lose_server(id);
@@ -231,15 +232,8 @@ impl Endpoint {
     }
 
     fn contact(&self, flow: &Flow) -> String {
-        let transport = if flow.transport == Transport::Tcp {
-            ";transport=tcp"
-        } else {
-            ""
-        };
-        format!(
-            "<sip:{}@{}{transport}>",
-            self.config.contact_user, flow.local
-        )
+        let transport = if flow.transport == Transport::Tcp { ";transport=tcp" } else { "" };
+        format!("<sip:{}@{}{transport}>", self.config.contact_user, flow.local)
     }
 
     /// Headers that may be left out when an answer must be small.
@@ -250,10 +244,7 @@ impl Endpoint {
     }
 
     fn tell_end(&mut self, id: u64, cause: Cause) {
-        self.events.push_back(Event::Ended {
-            call: CallHandle(id),
-            cause,
-        });
+        self.events.push_back(Event::Ended { call: CallHandle(id), cause });
     }
 
     fn handle_request(&mut self, now: Instant, arrival: Arrival) {
@@ -263,17 +254,11 @@ impl Endpoint {
             return;
         };
         let key = ServerKey::of(request, &via);
-        if let Some((id, server)) = self
-            .server_keys
-            .get(&key)
-            .and_then(|id| Some((*id, self.servers.get_mut(id)?)))
-        {
+        if let Some((id, server)) = self.server_keys.get(&key).and_then(|id| Some((*id, self.servers.get_mut(id)?))) {
             match (method, &mut server.kind) {
                 (Method::Ack, ServerKind::Invite(invite)) => {
                     let flow = server.flow;
-                    if invite.handle_ack(now, &mut self.out, Owner::Server(id), flow)
-                        == AckFate::Absorbed
-                    {
+                    if invite.handle_ack(now, &mut self.out, Owner::Server(id), flow) == AckFate::Absorbed {
                         return;
                     }
                 }
@@ -301,13 +286,13 @@ impl Endpoint {
             return;
         }
         let tag = self.stateless_tag(request);
-        let bytes = self.sized(request, |stack, rich| {
+        let bytes = self.sized(request, |stack, fullness| {
             let refusal = &refused.refusal;
-            let mut printer = arrival.answer(refusal.status, &refusal.reason, Some(&tag), !rich);
+            let mut printer = arrival.answer(refusal.status, &refusal.reason, Some(&tag), fullness != Fullness::Rich);
             if let Some((name, value)) = &refused.header {
                 printer.header(*name, value);
             }
-            stack.explain(&mut printer, refusal, &arrival.from, rich);
+            stack.explain(&mut printer, refusal, &arrival.from, fullness == Fullness::Rich);
             printer.finish()
         });
         self.out.send(arrival.answer_flow(), &bytes);
@@ -315,22 +300,19 @@ impl Endpoint {
 
     fn stateless_tag(&self, request: &Message) -> String {
         let sequence = request.header(Name::CSeq).unwrap_or_default();
-        let parts = [
-            request.call_id().unwrap_or_default(),
-            request.from_tag(),
-            sequence,
-        ];
+        let parts = [request.call_id().unwrap_or_default(), request.from_tag(), sequence];
         format!("{:016x}", self.random.of(&parts))
     }
 
-    /// An answer to a stranger stays below 1.5 times his request, lest a forged source makes us a weapon.
-    fn sized(&self, request: &Message, print: impl Fn(&Self, bool) -> Vec<u8>) -> Vec<u8> {
-        let rich = print(self, true);
-        if rich.len() * 2 <= request.size() * 3 {
-            rich
-        } else {
-            print(self, false)
+    /// An answer to a stranger stays below 1.5 times his request where it can, lest a forged source makes us a weapon.
+    fn sized(&self, request: &Message, print: impl Fn(&Self, Fullness) -> Vec<u8>) -> Vec<u8> {
+        for fullness in [Fullness::Rich, Fullness::Plain] {
+            let bytes = print(self, fullness);
+            if bytes.len() * 2 <= request.size() * 3 {
+                return bytes;
+            }
         }
+        print(self, Fullness::Bare)
     }
 
     fn explain(&self, printer: &mut Printer, refusal: &Refusal, flow: &Flow, rich: bool) {
@@ -338,15 +320,8 @@ impl Endpoint {
             printer.header(Name::RetryAfter, seconds.to_string());
         }
         if let Some(warning) = &refusal.warning {
-            let text: String = warning
-                .text
-                .chars()
-                .filter(|letter| !matches!(letter, '"' | '\\'))
-                .collect();
-            printer.header(
-                Name::Warning,
-                format!("{} {} \"{text}\"", warning.code.clamp(100, 999), flow.local),
-            );
+            let text: String = warning.text.chars().filter(|letter| !matches!(letter, '"' | '\\')).collect();
+            printer.header(Name::Warning, format!("{} {} \"{text}\"", warning.code.clamp(100, 999), flow.local));
         }
         if rich {
             self.decorate(printer);
@@ -360,22 +335,20 @@ impl Endpoint {
         }
         let request = &arrival.message;
         let tag = self.stateless_tag(request);
-        let bytes = self.sized(request, |stack, rich| {
-            let mut printer = arrival.answer(200, "OK", Some(&tag), !rich);
-            stack.abilities(&mut printer, rich);
+        let bytes = self.sized(request, |stack, fullness| {
+            let mut printer = arrival.answer(200, "OK", Some(&tag), fullness != Fullness::Rich);
+            if fullness != Fullness::Bare {
+                stack.abilities(&mut printer, fullness == Fullness::Rich);
+            }
             printer.finish()
         });
         self.out.send(arrival.answer_flow(), &bytes);
     }
 
     fn abilities(&self, printer: &mut Printer, rich: bool) {
-        printer
-            .header(Name::Allow, ALLOW)
-            .header(Name::Accept, body::ACCEPT);
+        printer.header(Name::Allow, ALLOW).header(Name::Accept, body::ACCEPT);
         if rich {
-            printer
-                .header(Name::AcceptEncoding, "identity")
-                .header(Name::AcceptLanguage, "en");
+            printer.header(Name::AcceptEncoding, "identity").header(Name::AcceptLanguage, "en");
             printer.header(Name::Supported, "");
             self.decorate(printer);
         }
@@ -393,14 +366,7 @@ impl Endpoint {
             ServerKind::Other(OtherServer::Trying)
         };
         self.server_keys.insert(key.clone(), id);
-        let server = Server {
-            key,
-            merge,
-            flow: arrival.answer_flow(),
-            kind,
-            call,
-            tag: tag.to_owned(),
-        };
+        let server = Server { key, merge, flow: arrival.answer_flow(), kind, call, tag: tag.to_owned() };
         self.servers.insert(id, server);
         Some(id)
     }
@@ -419,10 +385,7 @@ impl Endpoint {
         if self.merge_keys.get(&server.merge) == Some(&id) {
             self.merge_keys.remove(&server.merge);
         }
-        self.out.timers.stop_each(
-            Owner::Server(id),
-            &[Timer::G, Timer::H, Timer::I, Timer::J, Timer::L],
-        );
+        self.out.timers.stop_each(Owner::Server(id), &[Timer::G, Timer::H, Timer::I, Timer::J, Timer::L]);
     }
 
     /// Nobody can be answered any more: a call that is not answered yet ends, others are none the worse.
@@ -435,8 +398,7 @@ impl Endpoint {
                 self.forget(call);
                 self.tell_end(call, Cause::Timeout);
             }
-            Some(Call::Live(live)) if matches!(&live.exchange, Exchange::Asked { server, .. } if *server == id) =>
-            {
+            Some(Call::Live(live)) if matches!(&live.exchange, Exchange::Asked { server, .. } if *server == id) => {
                 live.exchange = Exchange::Quiet;
             }
             _ => {}
@@ -454,15 +416,7 @@ impl Endpoint {
             return;
         };
         self.client_keys.remove(&client.key);
-        let all = [
-            Timer::A,
-            Timer::B,
-            Timer::D,
-            Timer::E,
-            Timer::F,
-            Timer::K,
-            Timer::M,
-        ];
+        let all = [Timer::A, Timer::B, Timer::D, Timer::E, Timer::F, Timer::K, Timer::M];
         self.out.timers.stop_each(Owner::Client(id), &all);
     }
 
@@ -496,14 +450,7 @@ impl Endpoint {
             | Call::Leaving(Leaving { tag, .. }) => tag,
         };
         self.tags.remove(tag.as_bytes());
-        let all = [
-            Timer::Trying,
-            Timer::Ringing,
-            Timer::Expires,
-            Timer::Accept,
-            Timer::NoAck,
-            Timer::Cancelled,
-        ];
+        let all = [Timer::Trying, Timer::Ringing, Timer::Expires, Timer::Accept, Timer::NoAck, Timer::Cancelled];
         self.out.timers.stop_each(Owner::Call(id), &all);
         Some(call)
     }
@@ -525,8 +472,7 @@ impl Endpoint {
             }
             ClientKind::Invite(_) => self.handle_invite_response(now, id, status, response),
             ClientKind::Other(_) => {
-                let received =
-                    client.handle_other_response(now, &mut self.out, Owner::Client(id), status);
+                let received = client.handle_other_response(now, &mut self.out, Owner::Client(id), status);
                 let call = client.call;
                 if received == crate::transaction::Received::New
                     && let Some(call) = call

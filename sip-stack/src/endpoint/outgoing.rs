@@ -32,13 +32,7 @@ fn derived(method: Method, invite: &Message, to: &[u8]) -> Vec<u8> {
 impl Endpoint {
     /// Calls somebody over a path that is already resolved.
     pub fn invite(&mut self, now: Instant, outgoing: Outgoing) -> CallHandle {
-        let Outgoing {
-            to,
-            from,
-            flow,
-            sdp,
-            headers,
-        } = outgoing;
+        let Outgoing { to, from, flow, sdp, headers } = outgoing;
         let (id, client) = (self.fresh_id(), self.fresh_id());
         let (tag, branch) = (self.random.tag(), self.random.branch());
         let call_id = format!("{:016x}{:016x}", self.random.next(), self.random.next());
@@ -68,26 +62,11 @@ impl Endpoint {
         let machine = Client::invite(now, &mut self.out, client, flow, &branch, bytes);
         self.open_client(client, machine, Some(id));
         self.tags.insert(tag.as_bytes().to_vec(), id);
-        self.calls.insert(
-            id,
-            Call::Outgoing(Calling {
-                client,
-                tag,
-                heard: false,
-                early: None,
-                given_up: false,
-            }),
-        );
+        self.calls.insert(id, Call::Outgoing(Calling { client, tag, heard: false, early: None, given_up: false }));
         CallHandle(id)
     }
 
-    pub(super) fn handle_invite_response(
-        &mut self,
-        now: Instant,
-        client_id: u64,
-        status: u16,
-        response: &Message,
-    ) {
+    pub(super) fn handle_invite_response(&mut self, now: Instant, client_id: u64, status: u16, response: &Message) {
         let Some(client) = self.clients.get_mut(&client_id) else {
             return;
         };
@@ -102,9 +81,7 @@ impl Endpoint {
         let to = response.header(Name::To).unwrap_or_default();
         let parties = (Owner::Client(client_id), flow);
         let ack = || derived(Method::Ack, &invite, to);
-        if machine.handle_response(now, &mut self.out, parties, (status, tag), ack)
-            == Received::Absorbed
-        {
+        if machine.handle_response(now, &mut self.out, parties, (status, tag), ack) == Received::Absorbed {
             return;
         }
         match status {
@@ -121,16 +98,8 @@ impl Endpoint {
         }
     }
 
-    fn handle_progress(
-        &mut self,
-        now: Instant,
-        call: Option<u64>,
-        status: u16,
-        response: &Message,
-    ) {
-        let Some((id, Some(Call::Outgoing(outgoing)))) =
-            call.map(|id| (id, self.calls.get_mut(&id)))
-        else {
+    fn handle_progress(&mut self, now: Instant, call: Option<u64>, status: u16, response: &Message) {
+        let Some((id, Some(Call::Outgoing(outgoing)))) = call.map(|id| (id, self.calls.get_mut(&id))) else {
             return;
         };
         let first = !std::mem::replace(&mut outgoing.heard, true);
@@ -145,23 +114,12 @@ impl Endpoint {
             if sdp.is_some() {
                 outgoing.early = sdp.clone();
             }
-            self.events.push_back(Event::Ringing {
-                call: CallHandle(id),
-                status,
-                sdp,
-            });
+            self.events.push_back(Event::Ringing { call: CallHandle(id), status, sdp });
         }
     }
 
     /// Each 2xx gets an ACK. The first one makes the call; others come from a fork and are hung up on (RFC 3261 §13.2.2.4).
-    fn handle_accept(
-        &mut self,
-        now: Instant,
-        client_id: u64,
-        invite: &Message,
-        response: &Message,
-        flow: Flow,
-    ) {
+    fn handle_accept(&mut self, now: Instant, client_id: u64, invite: &Message, response: &Message, flow: Flow) {
         let dialog = Dialog::as_client(invite, response, flow);
         let branch = self.random.branch();
         let (ack, ack_flow) = dialog.ack(&branch);
@@ -175,39 +133,24 @@ impl Endpoint {
                 if accepts.len() >= 16 {
                     return;
                 }
-                accepts.push(RepeatedAccept {
-                    tag: dialog.remote_tag.clone(),
-                    flow: ack_flow,
-                    ack,
-                });
+                accepts.push(RepeatedAccept { tag: dialog.remote_tag.clone(), flow: ack_flow, ack });
             }
         }
         let waiting = call.filter(|id| matches!(self.calls.get(id), Some(Call::Outgoing(_))));
-        let Some((id, Some(Call::Outgoing(outgoing)))) =
-            waiting.map(|id| (id, self.calls.remove(&id)))
-        else {
+        let Some((id, Some(Call::Outgoing(outgoing)))) = waiting.map(|id| (id, self.calls.remove(&id))) else {
             self.send_bye(now, dialog, None);
             return;
         };
         self.out.timers.stop(Owner::Call(id), Timer::Cancelled);
-        self.calls.insert(
-            id,
-            Call::Live(Live {
-                dialog,
-                tag: outgoing.tag,
-                exchange: Exchange::Quiet,
-            }),
-        );
+        self.calls.insert(id, Call::Live(Live { dialog, tag: outgoing.tag, exchange: Exchange::Quiet }));
         if outgoing.given_up {
             // Our CANCEL crossed their answer.
             return self.leave(now, id);
         }
         match body::answer(response).or(outgoing.early) {
-            Some(sdp) => self.events.push_back(Event::Answered {
-                call: CallHandle(id),
-                sdp,
-                headers: Headers::of(response),
-            }),
+            Some(sdp) => {
+                self.events.push_back(Event::Answered { call: CallHandle(id), sdp, headers: Headers::of(response) })
+            }
             None => {
                 self.tell_end(id, Cause::Rejected(488));
                 self.leave(now, id);
@@ -225,20 +168,13 @@ impl Endpoint {
         let Ok(invite) = Message::parse(client.request.as_slice()) else {
             return;
         };
-        let branch = invite
-            .top_via()
-            .and_then(|via| via.branch())
-            .map(|branch| String::from_utf8_lossy(branch).into_owned());
+        let branch =
+            invite.top_via().and_then(|via| via.branch()).map(|branch| String::from_utf8_lossy(branch).into_owned());
         let (flow, branch) = (client.flow, branch.unwrap_or_default());
-        let bytes = derived(
-            Method::Cancel,
-            &invite,
-            invite.header(Name::To).unwrap_or_default(),
-        );
+        let bytes = derived(Method::Cancel, &invite, invite.header(Name::To).unwrap_or_default());
         let cancel = self.fresh_id();
         let machine = Client::other(now, &mut self.out, cancel, flow, (&branch, "CANCEL"), bytes);
         self.open_client(cancel, machine, None);
-        self.out
-            .start(now, Owner::Call(id), flow, &[Timer::Cancelled]);
+        self.out.start(now, Owner::Call(id), flow, &[Timer::Cancelled]);
     }
 }

@@ -73,15 +73,8 @@ impl<'a> Address<'a> {
     /// Reads `"Name" <uri>;params`, `Name <uri>;params` or `uri;params`; `None` when brackets or quotes do not close.
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let value = trim(value);
-        let after_quote = if value.first() == Some(&b'"') {
-            quoted_end(value, 0)?
-        } else {
-            0
-        };
-        let bracket = value[after_quote..]
-            .iter()
-            .position(|byte| *byte == b'<')
-            .map(|at| at + after_quote);
+        let after_quote = if value.first() == Some(&b'"') { quoted_end(value, 0)? } else { 0 };
+        let bracket = value[after_quote..].iter().position(|byte| *byte == b'<').map(|at| at + after_quote);
         // A bracket inside a parameter's quotes does not make a name-addr.
         let bracket = bracket.filter(|at| after_quote > 0 || !value[..*at].contains(&b';'));
         match bracket {
@@ -92,28 +85,15 @@ impl<'a> Address<'a> {
                     return None;
                 }
                 let uri = trim(&value[open + 1..close]);
-                (!uri.is_empty()).then_some(Address {
-                    display: trim(&value[..open]),
-                    uri,
-                    params: Params(params),
-                })
+                (!uri.is_empty()).then_some(Address { display: trim(&value[..open]), uri, params: Params(params) })
             }
             None if after_quote > 0 => None,
             None => {
-                let end = value
-                    .iter()
-                    .position(|byte| *byte == b';')
-                    .unwrap_or(value.len());
+                let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
                 let uri = trim(&value[..end]);
-                let whole = !uri.is_empty()
-                    && !uri
-                        .iter()
-                        .any(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'<' | b'>'));
-                whole.then_some(Address {
-                    display: &[],
-                    uri,
-                    params: Params(&value[end..]),
-                })
+                let whole =
+                    !uri.is_empty() && !uri.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'<' | b'>'));
+                whole.then_some(Address { display: &[], uri, params: Params(&value[end..]) })
             }
         }
     }
@@ -126,11 +106,7 @@ impl<'a> Address<'a> {
                 let mut plain = Vec::with_capacity(inside.len());
                 let mut bytes = inside.iter();
                 while let Some(byte) = bytes.next() {
-                    plain.push(if *byte == b'\\' {
-                        *bytes.next().unwrap_or(byte)
-                    } else {
-                        *byte
-                    });
+                    plain.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
                 }
                 String::from_utf8_lossy(&plain).into_owned()
             }
@@ -158,10 +134,7 @@ impl NameAddr {
     /// Reads the address of a header value.
     pub fn parse(value: &[u8]) -> Result<Self, UriError> {
         let address = Address::parse(value).ok_or(UriError::Malformed)?;
-        Ok(NameAddr {
-            display: address.display_text(),
-            uri: Uri::parse(address.uri)?,
-        })
+        Ok(NameAddr { display: address.display_text(), uri: Uri::parse(address.uri)? })
     }
 }
 

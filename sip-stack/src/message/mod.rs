@@ -33,16 +33,11 @@ pub(crate) struct Span {
 
 impl Span {
     pub(crate) fn new(start: usize, end: usize) -> Self {
-        Span {
-            start: start as u32,
-            end: end.max(start) as u32,
-        }
+        Span { start: start as u32, end: end.max(start) as u32 }
     }
 
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
@@ -111,15 +106,8 @@ pub enum Flaw {
 /// The first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
-    Request {
-        method: Method,
-        name: Span,
-        uri: Span,
-    },
-    Response {
-        status: u16,
-        reason: Span,
-    },
+    Request { method: Method, name: Span, uri: Span },
+    Response { status: u16, reason: Span },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,10 +204,7 @@ impl Message {
 
     /// The values of all headers of this name, in order, comma lists not yet split.
     pub fn headers(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.fields
-            .iter()
-            .filter(move |field| field.name == name)
-            .map(|field| field.value.of(&self.bytes))
+        self.fields.iter().filter(move |field| field.name == name).map(|field| field.value.of(&self.bytes))
     }
 
     /// The elements of all headers of this name, comma lists split.
@@ -233,10 +218,7 @@ impl Message {
         self.fields
             .iter()
             .find(|field| match known {
-                Name::Other => field
-                    .label
-                    .of(&self.bytes)
-                    .eq_ignore_ascii_case(label.as_bytes()),
+                Name::Other => field.label.of(&self.bytes).eq_ignore_ascii_case(label.as_bytes()),
                 known => field.name == known,
             })
             .map(|field| field.value.of(&self.bytes))
@@ -244,13 +226,7 @@ impl Message {
 
     /// Every header line in order: name, label as written, value.
     pub fn lines(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
-        self.fields.iter().map(|field| {
-            (
-                field.name,
-                field.label.of(&self.bytes),
-                field.value.of(&self.bytes),
-            )
-        })
+        self.fields.iter().map(|field| (field.name, field.label.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
     /// A value as text; bytes that are not UTF-8 become U+FFFD.
@@ -275,16 +251,12 @@ impl Message {
 
     /// The tag of From; empty when absent (RFC 2543 peers have none).
     pub fn from_tag(&self) -> &[u8] {
-        self.from()
-            .and_then(|from| from.params.get("tag"))
-            .unwrap_or_default()
+        self.from().and_then(|from| from.params.get("tag")).unwrap_or_default()
     }
 
     /// The tag of To; `None` outside a dialog.
     pub fn to_tag(&self) -> Option<&[u8]> {
-        self.to()
-            .and_then(|to| to.params.get("tag"))
-            .filter(|tag| !tag.is_empty())
+        self.to().and_then(|to| to.params.get("tag")).filter(|tag| !tag.is_empty())
     }
 
     /// The first Contact's URI.
@@ -300,16 +272,10 @@ impl Message {
     /// The CSeq, if it is a number below 2^31 and a method.
     pub fn cseq(&self) -> Option<CSeq<'_>> {
         let value = self.header(Name::CSeq)?;
-        let digits = value
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (number, rest) = value.split_at(digits);
         let method = trim(rest);
-        if method.is_empty()
-            || method.len() == rest.len()
-            || !method.iter().all(|byte| lex::is_token(*byte))
-        {
+        if method.is_empty() || method.len() == rest.len() || !method.iter().all(|byte| lex::is_token(*byte)) {
             return None;
         }
         let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
@@ -324,10 +290,7 @@ impl Message {
     /// The media type of the body without its parameters, lower case; `None` without a Content-Type.
     pub fn content_type(&self) -> Option<String> {
         let value = self.header(Name::ContentType)?;
-        let end = value
-            .iter()
-            .position(|byte| *byte == b';')
-            .unwrap_or(value.len());
+        let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
         Some(String::from_utf8_lossy(trim(&value[..end])).to_ascii_lowercase())
     }
 }

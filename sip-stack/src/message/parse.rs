@@ -23,21 +23,14 @@ pub enum ParseError {
 /// One line without its end, and where the next begins.
 fn line(bytes: &[u8], start: usize) -> Option<(usize, usize)> {
     let feed = bytes.get(start..)?.iter().position(|byte| *byte == b'\n')? + start;
-    let end = if feed > start && bytes[feed - 1] == b'\r' {
-        feed - 1
-    } else {
-        feed
-    };
+    let end = if feed > start && bytes[feed - 1] == b'\r' { feed - 1 } else { feed };
     Some((end, feed + 1))
 }
 
 fn span_of(bytes: &[u8], start: usize, end: usize) -> Span {
     let piece = &bytes[start..end];
     let trimmed = trim(piece);
-    let lead = piece
-        .iter()
-        .position(|byte| !is_space(*byte))
-        .unwrap_or(piece.len());
+    let lead = piece.iter().position(|byte| !is_space(*byte)).unwrap_or(piece.len());
     Span::new(start + lead, start + lead + trimmed.len())
 }
 
@@ -55,20 +48,14 @@ fn fields(bytes: &mut [u8], mut at: usize) -> (Vec<Field>, usize, Option<Flaw>) 
         // RFC 3261 §7.3.1: a line that begins with white space continues the one before.
         let mut value_end = end;
         let mut after = next;
-        while bytes
-            .get(after)
-            .is_some_and(|byte| matches!(byte, b' ' | b'\t'))
-        {
+        while bytes.get(after).is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
             bytes[value_end..after].fill(b' ');
             match line(bytes, after) {
                 Some((end, next)) => (value_end, after) = (end, next),
                 None => (value_end, after) = (bytes.len(), bytes.len()),
             }
         }
-        let colon = bytes[at..value_end]
-            .iter()
-            .position(|byte| *byte == b':')
-            .map(|colon| at + colon);
+        let colon = bytes[at..value_end].iter().position(|byte| *byte == b':').map(|colon| at + colon);
         let label = colon.map(|colon| span_of(bytes, at, colon));
         match (colon, label) {
             (Some(colon), Some(label))
@@ -77,11 +64,7 @@ fn fields(bytes: &mut [u8], mut at: usize) -> (Vec<Field>, usize, Option<Flaw>) 
                     && label.of(bytes).iter().all(|byte| is_token(*byte)) =>
             {
                 let value = span_of(bytes, colon + 1, value_end);
-                fields.push(Field {
-                    name: Name::of(label.of(bytes)),
-                    label,
-                    value,
-                });
+                fields.push(Field { name: Name::of(label.of(bytes)), label, value });
             }
             _ => flaw = flaw.or(Some(Flaw::HeaderLine)),
         }
@@ -97,42 +80,21 @@ fn start_line(bytes: &[u8], at: usize, end: usize) -> Result<(Start, Option<Flaw
         let (Some(version), Some(digits)) = (text.get(..8), text.get(8..11)) else {
             return Err(ParseError::StatusLine);
         };
-        if !version.eq_ignore_ascii_case(b"SIP/2.0 ")
-            || text.get(11).is_some_and(|byte| *byte != b' ')
-        {
+        if !version.eq_ignore_ascii_case(b"SIP/2.0 ") || text.get(11).is_some_and(|byte| *byte != b' ') {
             return Err(ParseError::StatusLine);
         }
-        let status = std::str::from_utf8(digits)
-            .ok()
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let status: u16 = status
-            .and_then(|digits| digits.parse().ok())
-            .ok_or(ParseError::StatusLine)?;
+        let status = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let status: u16 = status.and_then(|digits| digits.parse().ok()).ok_or(ParseError::StatusLine)?;
         if !(100..=699).contains(&status) {
             return Err(ParseError::StatusLine);
         }
-        return Ok((
-            Start::Response {
-                status,
-                reason: span_of(bytes, (at + 12).min(end), end),
-            },
-            None,
-        ));
+        return Ok((Start::Response { status, reason: span_of(bytes, (at + 12).min(end), end) }, None));
     }
     let whole = span_of(bytes, at, end);
     let (start, stop) = (whole.start as usize, whole.end as usize);
     let mut flaw = (start != at || stop != end).then_some(Flaw::StartLine);
-    let name_end = bytes[start..stop]
-        .iter()
-        .position(|byte| is_space(*byte))
-        .ok_or(ParseError::NotSip)?
-        + start;
-    let version_at = bytes[start..stop]
-        .iter()
-        .rposition(|byte| is_space(*byte))
-        .ok_or(ParseError::NotSip)?
-        + start
-        + 1;
+    let name_end = bytes[start..stop].iter().position(|byte| is_space(*byte)).ok_or(ParseError::NotSip)? + start;
+    let version_at = bytes[start..stop].iter().rposition(|byte| is_space(*byte)).ok_or(ParseError::NotSip)? + start + 1;
     let version = &bytes[version_at..stop];
     if version.len() < 5
         || !version[..4].eq_ignore_ascii_case(b"SIP/")
@@ -152,30 +114,16 @@ fn start_line(bytes: &[u8], at: usize, end: usize) -> Result<(Start, Option<Flaw
         flaw = flaw.or(Some(Flaw::Version));
     }
     let name = Span::new(start, name_end);
-    Ok((
-        Start::Request {
-            method: Method::of(name.of(bytes)),
-            name,
-            uri: Span::new(uri_at, uri_end),
-        },
-        flaw,
-    ))
+    Ok((Start::Request { method: Method::of(name.of(bytes)), name, uri: Span::new(uri_at, uri_end) }, flaw))
 }
 
 /// The length in a head's Content-Length headers: `Ok(None)` when there is none.
 fn length(bytes: &[u8], fields: &[Field]) -> Result<Option<usize>, Flaw> {
     let mut found = None;
-    for field in fields
-        .iter()
-        .filter(|field| field.name == Name::ContentLength)
-    {
+    for field in fields.iter().filter(|field| field.name == Name::ContentLength) {
         let digits = field.value.of(bytes);
-        let number = std::str::from_utf8(digits)
-            .ok()
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number: u32 = number
-            .and_then(|digits| digits.parse().ok())
-            .ok_or(Flaw::ContentLength)?;
+        let number = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number: u32 = number.and_then(|digits| digits.parse().ok()).ok_or(Flaw::ContentLength)?;
         if found.replace(number as usize).is_some() {
             return Err(Flaw::ContentLength);
         }
@@ -201,10 +149,7 @@ impl Message {
             return Err(ParseError::TooLong);
         }
         // RFC 3261 §7.5: empty lines before the start line are ignored.
-        let at = bytes
-            .iter()
-            .position(|byte| !matches!(byte, b'\r' | b'\n' | 0))
-            .ok_or(ParseError::Empty)?;
+        let at = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | 0)).ok_or(ParseError::Empty)?;
         let (end, next) = line(&bytes, at).ok_or(ParseError::NotSip)?;
         let (start, mut flaw) = start_line(&bytes, at, end)?;
         let (fields, body_at, head_flaw) = fields(&mut bytes, next);
@@ -222,12 +167,6 @@ impl Message {
                 rest
             }
         };
-        Ok(Message {
-            start,
-            fields,
-            body: Span::new(body_at, body_at + body_len),
-            flaw,
-            bytes,
-        })
+        Ok(Message { start, fields, body: Span::new(body_at, body_at + body_len), flaw, bytes })
     }
 }

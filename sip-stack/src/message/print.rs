@@ -12,10 +12,7 @@ pub struct Printer {
 impl Printer {
     /// Begins a request.
     pub fn request(method: &[u8], uri: &[u8]) -> Self {
-        let mut printer = Printer {
-            bytes: Vec::with_capacity(1024),
-            compact: false,
-        };
+        let mut printer = Printer { bytes: Vec::with_capacity(1024), compact: false };
         printer.clean(method);
         printer.bytes.push(b' ');
         printer.clean(uri);
@@ -25,13 +22,8 @@ impl Printer {
 
     /// Begins a response.
     pub fn response(status: u16, reason: &str) -> Self {
-        let mut printer = Printer {
-            bytes: Vec::with_capacity(1024),
-            compact: false,
-        };
-        printer
-            .bytes
-            .extend_from_slice(format!("SIP/2.0 {:03} ", status.clamp(100, 699)).as_bytes());
+        let mut printer = Printer { bytes: Vec::with_capacity(1024), compact: false };
+        printer.bytes.extend_from_slice(format!("SIP/2.0 {:03} ", status.clamp(100, 699)).as_bytes());
         printer.clean(reason.as_bytes());
         printer.bytes.extend_from_slice(b"\r\n");
         printer
@@ -45,11 +37,7 @@ impl Printer {
 
     /// Writes one header.
     pub fn header(&mut self, name: Name, value: impl AsRef<[u8]>) -> &mut Self {
-        let label = if self.compact {
-            name.compact()
-        } else {
-            name.as_str()
-        };
+        let label = if self.compact { name.compact() } else { name.as_str() };
         self.line(label.as_bytes(), value.as_ref())
     }
 
@@ -71,13 +59,7 @@ impl Printer {
 
     /// A line break inside a value would let its author write headers of their own.
     fn clean(&mut self, value: &[u8]) {
-        self.bytes.extend(value.iter().map(|byte| {
-            if matches!(byte, b'\r' | b'\n' | 0) {
-                b' '
-            } else {
-                *byte
-            }
-        }));
+        self.bytes.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { *byte }));
     }
 
     /// How many bytes are written so far.

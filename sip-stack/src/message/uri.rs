@@ -44,9 +44,8 @@ impl Uri {
     /// Reads a URI without angle brackets.
     pub fn parse(bytes: &[u8]) -> Result<Self, UriError> {
         let text = std::str::from_utf8(bytes).map_err(|_| UriError::Malformed)?;
-        if text.chars().any(|letter| {
-            letter.is_whitespace() || letter.is_control() || matches!(letter, '<' | '>' | '"')
-        }) {
+        if text.chars().any(|letter| letter.is_whitespace() || letter.is_control() || matches!(letter, '<' | '>' | '"'))
+        {
             return Err(UriError::Malformed);
         }
         let (name, rest) = text.split_once(':').ok_or(UriError::Malformed)?;
@@ -58,18 +57,9 @@ impl Uri {
         } else if name.eq_ignore_ascii_case("tel") {
             return Uri::tel(text, rest, start);
         } else {
-            let sound = name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-                && name
-                    .bytes()
-                    .next()
-                    .is_some_and(|byte| byte.is_ascii_alphabetic());
-            return Err(if sound {
-                UriError::Scheme
-            } else {
-                UriError::Malformed
-            });
+            let sound = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+                && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+            return Err(if sound { UriError::Scheme } else { UriError::Malformed });
         };
         // The user part may hold `;` and `?`, so the `@` is looked for first.
         let (user, host_start) = match rest.find('@') {
@@ -88,24 +78,14 @@ impl Uri {
         };
         let tail = &text[host_start..];
         let host_len = if tail.starts_with('[') {
-            tail.find(']')
-                .map(|close| close + 1)
-                .ok_or(UriError::Malformed)?
+            tail.find(']').map(|close| close + 1).ok_or(UriError::Malformed)?
         } else {
             tail.find([':', ';', '?']).unwrap_or(tail.len())
         };
         let host = &tail[..host_len];
-        let sound = match host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-        {
+        let sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                !host.is_empty()
-                    && host
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-            }
+            None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
         };
         if !sound {
             return Err(UriError::Malformed);
@@ -114,9 +94,7 @@ impl Uri {
         let (port, params_at) = match after.strip_prefix(':') {
             Some(digits) => {
                 let len = digits.find([';', '?']).unwrap_or(digits.len());
-                let port = digits[..len]
-                    .parse::<u16>()
-                    .map_err(|_| UriError::Malformed)?;
+                let port = digits[..len].parse::<u16>().map_err(|_| UriError::Malformed)?;
                 (Some(port), host_start + host_len + 1 + len)
             }
             None => (None, host_start + host_len),
@@ -139,14 +117,8 @@ impl Uri {
     fn tel(text: &str, rest: &str, start: usize) -> Result<Self, UriError> {
         let end = rest.find(';').unwrap_or(rest.len());
         let number = &rest[..end];
-        let sound = number
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || b"+-.()*#".contains(&byte));
-        if !sound
-            || !number
-                .bytes()
-                .any(|byte| byte.is_ascii_hexdigit() || b"*#".contains(&byte))
-        {
+        let sound = number.bytes().all(|byte| byte.is_ascii_hexdigit() || b"+-.()*#".contains(&byte));
+        if !sound || !number.bytes().any(|byte| byte.is_ascii_hexdigit() || b"*#".contains(&byte)) {
             return Err(UriError::Malformed);
         }
         Ok(Uri {
@@ -166,8 +138,7 @@ impl Uri {
 
     /// The user part as written, without a password; for `tel:` the number.
     pub fn user(&self) -> Option<&str> {
-        self.user
-            .map(|span| &self.text[span.start as usize..span.end as usize])
+        self.user.map(|span| &self.text[span.start as usize..span.end as usize])
     }
 
     /// The user part with `%hh` decoded; bytes that are not UTF-8 become U+FFFD.
@@ -180,13 +151,8 @@ impl Uri {
         let mut plain = Vec::with_capacity(bytes.len());
         let mut at = 0;
         while at < bytes.len() {
-            let hex = bytes
-                .get(at + 1..at + 3)
-                .and_then(|hex| std::str::from_utf8(hex).ok());
-            match hex
-                .filter(|_| bytes[at] == b'%')
-                .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            {
+            let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+            match hex.filter(|_| bytes[at] == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
                 Some(byte) => {
                     plain.push(byte);
                     at += 3;
@@ -207,11 +173,7 @@ impl Uri {
 
     /// The host when it is a literal address.
     pub fn host_ip(&self) -> Option<IpAddr> {
-        self.host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .ok()
+        self.host().trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
     /// The port when written.
@@ -222,9 +184,7 @@ impl Uri {
     /// A URI parameter; empty when it stands there without a value.
     pub fn param(&self, name: &str) -> Option<&str> {
         let params = &self.text.as_bytes()[self.params.start as usize..self.params.end as usize];
-        Params(params)
-            .get(name)
-            .and_then(|value| std::str::from_utf8(value).ok())
+        Params(params).get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
     /// The whole text.

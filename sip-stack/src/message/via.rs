@@ -21,32 +21,20 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads `SIP / 2.0 / UDP host:port ;params` with any spacing.
     pub fn parse(value: &'a [u8]) -> Option<Self> {
-        let mut slashes = value
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(at, _)| at);
+        let mut slashes = value.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let (first, second) = (slashes.next()?, slashes.next()?);
-        if !trim(&value[..first]).eq_ignore_ascii_case(b"SIP")
-            || trim(&value[first + 1..second]) != b"2.0"
-        {
+        if !trim(&value[..first]).eq_ignore_ascii_case(b"SIP") || trim(&value[first + 1..second]) != b"2.0" {
             return None;
         }
         let rest = trim(&value[second + 1..]);
         let space = rest.iter().position(|byte| is_space(*byte))?;
         let transport = &rest[..space];
         let rest = trim(&rest[space..]);
-        let end = rest
-            .iter()
-            .position(|byte| *byte == b';')
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len());
         let (sent_by, params) = (trim(&rest[..end]), Params(&rest[end..]));
         let host_end = match sent_by.first() {
             Some(b'[') => sent_by.iter().position(|byte| *byte == b']')? + 1,
-            Some(_) => sent_by
-                .iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(sent_by.len()),
+            Some(_) => sent_by.iter().position(|byte| *byte == b':').unwrap_or(sent_by.len()),
             None => return None,
         };
         let host = trim(&sent_by[..host_end]);
@@ -58,38 +46,25 @@ impl<'a> Via<'a> {
             [b':', port @ ..] => Some(std::str::from_utf8(trim(port)).ok()?.parse().ok()?),
             _ => return None,
         };
-        Some(Via {
-            transport,
-            host,
-            port,
-            params,
-        })
+        Some(Via { transport, host, port, params })
     }
 
     /// The sent-by host when it is a literal address.
     pub fn host_ip(&self) -> Option<IpAddr> {
         let host = std::str::from_utf8(self.host).ok()?;
-        host.trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .ok()
+        host.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
     /// The branch.
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params
-            .get("branch")
-            .filter(|branch| !branch.is_empty())
+        self.params.get("branch").filter(|branch| !branch.is_empty())
     }
 
     /// Where an answer over UDP goes (RFC 3261 §18.2.2, RFC 3581 §4): always the source's address, its port if asked.
     pub fn answer_to(&self, source: SocketAddr) -> SocketAddr {
         match self.params.get("rport") {
             Some(_) => source,
-            None => SocketAddr::new(
-                source.ip(),
-                self.port.filter(|port| *port != 0).unwrap_or(5060),
-            ),
+            None => SocketAddr::new(source.ip(), self.port.filter(|port| *port != 0).unwrap_or(5060)),
         }
     }
 

@@ -41,14 +41,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// Sends an INVITE for the first time.
-    pub(crate) fn invite(
-        now: Instant,
-        out: &mut Outbox,
-        id: u64,
-        flow: Flow,
-        branch: &str,
-        request: Vec<u8>,
-    ) -> Self {
+    pub(crate) fn invite(now: Instant, out: &mut Outbox, id: u64, flow: Flow, branch: &str, request: Vec<u8>) -> Self {
         out.send(flow, &request);
         if !flow.transport.is_reliable() {
             out.start(now, Owner::Client(id), flow, &[Timer::A]);
@@ -57,9 +50,7 @@ impl Client {
         Client {
             key: (branch.as_bytes().to_vec(), b"INVITE".to_vec()),
             flow,
-            kind: ClientKind::Invite(InviteClient::Calling {
-                request: request.clone(),
-            }),
+            kind: ClientKind::Invite(InviteClient::Calling { request: request.clone() }),
             call: None,
             request,
         }

@@ -48,9 +48,7 @@ impl InviteClient {
             (InviteClient::Calling { .. } | InviteClient::Proceeding, 200..300) => {
                 out.timers.stop_each(owner, &[Timer::A, Timer::B]);
                 out.start(now, owner, flow, &[Timer::M]);
-                *self = InviteClient::Accepted {
-                    accepts: Vec::new(),
-                };
+                *self = InviteClient::Accepted { accepts: Vec::new() };
                 Received::New
             }
             (InviteClient::Calling { .. } | InviteClient::Proceeding, _) => {
@@ -65,18 +63,14 @@ impl InviteClient {
                 out.send(flow, ack);
                 Received::Absorbed
             }
-            (InviteClient::Accepted { accepts }, 200..300) => {
-                match accepts.iter().find(|accept| accept.tag == tag) {
-                    Some(accept) => {
-                        out.send(accept.flow, &accept.ack);
-                        Received::Absorbed
-                    }
-                    None => Received::New,
+            (InviteClient::Accepted { accepts }, 200..300) => match accepts.iter().find(|accept| accept.tag == tag) {
+                Some(accept) => {
+                    out.send(accept.flow, &accept.ack);
+                    Received::Absorbed
                 }
-            }
-            (InviteClient::Completed { .. } | InviteClient::Accepted { .. }, _) => {
-                Received::Absorbed
-            }
+                None => Received::New,
+            },
+            (InviteClient::Completed { .. } | InviteClient::Accepted { .. }, _) => Received::Absorbed,
         }
     }
 
@@ -87,8 +81,7 @@ impl InviteClient {
                 Fate::Lives
             }
             (Timer::B, InviteClient::Calling { .. }) => Fate::TimedOut,
-            (Timer::D, InviteClient::Completed { .. })
-            | (Timer::M, InviteClient::Accepted { .. }) => Fate::Done,
+            (Timer::D, InviteClient::Completed { .. }) | (Timer::M, InviteClient::Accepted { .. }) => Fate::Done,
             _ => Fate::Lives,
         }
     }

@@ -34,19 +34,11 @@ impl InviteServer {
         match self {
             InviteServer::Proceeding { last: Some(last) } => out.send(flow, last),
             InviteServer::Completed { answer } => out.send(flow, answer),
-            InviteServer::Proceeding { last: None }
-            | InviteServer::Confirmed
-            | InviteServer::Accepted => {}
+            InviteServer::Proceeding { last: None } | InviteServer::Confirmed | InviteServer::Accepted => {}
         }
     }
 
-    pub(crate) fn handle_ack(
-        &mut self,
-        now: Instant,
-        out: &mut Outbox,
-        owner: Owner,
-        flow: Flow,
-    ) -> AckFate {
+    pub(crate) fn handle_ack(&mut self, now: Instant, out: &mut Outbox, owner: Owner, flow: Flow) -> AckFate {
         match self {
             InviteServer::Completed { .. } => {
                 *self = InviteServer::Confirmed;

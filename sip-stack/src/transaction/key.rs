@@ -33,32 +33,15 @@ impl ServerKey {
     fn with_method(request: &Message, via: &Via<'_>, method: &[u8]) -> Self {
         let port = via.port.map(|port| port.to_string()).unwrap_or_default();
         let host = via.host.to_ascii_lowercase();
-        match via
-            .branch()
-            .filter(|branch| branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK"))
-        {
-            Some(branch) => ServerKey(join(&[
-                b"3261",
-                &branch.to_ascii_lowercase(),
-                &host,
-                port.as_bytes(),
-                method,
-            ])),
+        match via.branch().filter(|branch| branch.len() > 7 && branch[..7].eq_ignore_ascii_case(b"z9hG4bK")) {
+            Some(branch) => ServerKey(join(&[b"3261", &branch.to_ascii_lowercase(), &host, port.as_bytes(), method])),
             // RFC 2543 peers: everything but the To tag, which the ACK gets from our answer.
             None => {
                 let sequence = request.cseq().map_or(0, |cseq| cseq.number).to_string();
                 let call_id = request.call_id().unwrap_or_default();
                 let branch = via.branch().unwrap_or_default();
-                let parts = [
-                    b"2543",
-                    call_id,
-                    request.from_tag(),
-                    sequence.as_bytes(),
-                    &host,
-                    port.as_bytes(),
-                    branch,
-                    method,
-                ];
+                let parts =
+                    [b"2543", call_id, request.from_tag(), sequence.as_bytes(), &host, port.as_bytes(), branch, method];
                 ServerKey(join(&parts))
             }
         }
@@ -73,12 +56,7 @@ impl MergeKey {
     pub(crate) fn of(request: &Message) -> Self {
         let sequence = request.cseq().map_or(0, |cseq| cseq.number).to_string();
         let call_id = request.call_id().unwrap_or_default();
-        MergeKey(join(&[
-            call_id,
-            request.from_tag(),
-            sequence.as_bytes(),
-            request.method_name(),
-        ]))
+        MergeKey(join(&[call_id, request.from_tag(), sequence.as_bytes(), request.method_name()]))
     }
 }
 

@@ -27,10 +27,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn send(&mut self, flow: Flow, bytes: &[u8]) {
-        self.transmits.push_back(Transmit {
-            flow,
-            bytes: bytes.to_vec(),
-        });
+        self.transmits.push_back(Transmit { flow, bytes: bytes.to_vec() });
     }
 
     pub(crate) fn start(&mut self, now: Instant, owner: Owner, flow: Flow, timers: &[Timer]) {

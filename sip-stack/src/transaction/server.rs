@@ -42,18 +42,9 @@ impl Server {
         }
     }
 
-    pub(crate) fn respond(
-        &mut self,
-        now: Instant,
-        out: &mut Outbox,
-        owner: Owner,
-        status: u16,
-        answer: Vec<u8>,
-    ) {
+    pub(crate) fn respond(&mut self, now: Instant, out: &mut Outbox, owner: Owner, status: u16, answer: Vec<u8>) {
         match &mut self.kind {
-            ServerKind::Invite(invite) => {
-                invite.respond(now, out, owner, self.flow, status, answer)
-            }
+            ServerKind::Invite(invite) => invite.respond(now, out, owner, self.flow, status, answer),
             ServerKind::Other(other @ OtherServer::Trying) => {
                 out.send(self.flow, &answer);
                 if status >= 200 {

@@ -1,10 +1,11 @@
 //! Whole calls between endpoints in virtual time, one behaviour per test, one kind of trouble per file.
-#![allow(
-    clippy::unwrap_used,
-    unreachable_pub,
-    dead_code,
-    reason = "a test may fail loudly"
-)]
+#![allow(clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test may fail loudly")]
 
+mod bad_network;
+mod called;
+mod caller;
 mod happy;
+mod mutated;
+mod strangers;
+mod timers;
 mod world;
