@@ -1,7 +1,7 @@
 //! Symmetric RTP: which address is the caller's (RFC 4961), against strangers that inject or draw audio ("RTPbleed").
 //!
 //! The signalled address is preferred and wins at once whenever it speaks. Another one is learned only when it sends
-//! [`LEARN`] consecutive packets of one stream while the known one is silent; packets sent on trial are never heard.
+//! [`LEARN`] consecutive packets of one stream while the known one is silent; packets on trial are never heard.
 
 use crate::rtp::Header;
 use std::net::{IpAddr, SocketAddr};
@@ -25,12 +25,17 @@ pub(crate) enum Verdict {
     Stranger,
 }
 
+/// Addresses on trial at a time, so that a flood cannot keep the caller from being learned.
+const TRIALS: usize = 16;
+
 #[derive(Debug, Clone, Copy)]
 struct Trial {
     from: SocketAddr,
     ssrc: u32,
     next: u16,
     count: u32,
+    /// The leg's count of trial packets when this one's last came.
+    age: u64,
 }
 
 /// The latch of one leg.
@@ -41,12 +46,13 @@ pub(crate) struct Source {
     /// Start of the leg, or the last accepted packet.
     heard: Instant,
     proven: bool,
-    trial: Option<Trial>,
+    trials: [Option<Trial>; TRIALS],
+    tried: u64,
 }
 
 impl Source {
     pub(crate) fn new(signalled: SocketAddr, now: Instant) -> Self {
-        Source { signalled, latched: signalled, heard: now, proven: false, trial: None }
+        Source { signalled, latched: signalled, heard: now, proven: false, trials: [None; TRIALS], tried: 0 }
     }
 
     /// Where our packets go.
@@ -71,43 +77,54 @@ impl Source {
         if from == self.latched {
             self.heard = now;
             self.proven = true;
-            self.trial = None;
+            self.trials = [None; TRIALS];
             return Verdict::Accept;
         }
         if from == self.signalled {
             return self.move_to(now, from);
         }
-        let patience = match self.proven {
-            true => SILENCE,
-            // A private address of a caller behind a NAT cannot be reached: nothing will ever come from it.
-            false if is_private(self.signalled.ip()) && !is_private(from.ip()) => Duration::ZERO,
-            false => GRACE,
-        };
-        if now.saturating_duration_since(self.heard) < patience {
-            self.trial = None;
+        if now.saturating_duration_since(self.heard) < self.patience(from.ip()) {
+            self.trials = [None; TRIALS];
             return Verdict::Stranger;
         }
-        let count = match self.trial {
+        let next = header.sequence.wrapping_add(1);
+        self.tried += 1;
+        let age = self.tried;
+        let slot = self.slot(from);
+        let count = match *slot {
             Some(t) if t.from == from && t.ssrc == header.ssrc && t.next == header.sequence => t.count + 1,
-            // Only the one on trial may go on; another stranger in between starts its own trial when the first breaks.
-            Some(t) if t.from != from && t.count > 1 => {
-                self.trial = Some(Trial { count: t.count - 1, ..t });
-                return Verdict::Stranger;
-            }
             _ => 1,
         };
-        if count >= LEARN {
-            return self.move_to(now, from);
+        *slot = Some(Trial { from, ssrc: header.ssrc, next, count, age });
+        if count >= LEARN { self.move_to(now, from) } else { Verdict::Stranger }
+    }
+
+    /// How long the known address must be silent before packets from `other` are put on trial.
+    fn patience(&self, other: IpAddr) -> Duration {
+        let signalled = self.signalled.ip();
+        match self.proven {
+            true => SILENCE,
+            // A private address of a caller behind a NAT cannot be reached: nothing will ever come from it.
+            false if is_private(signalled) && !is_private(other) => Duration::ZERO,
+            // A public host that never speaks while quite another one does is hardly the same caller.
+            false if !is_private(signalled) && other != signalled => SILENCE,
+            false => GRACE,
         }
-        self.trial = Some(Trial { from, ssrc: header.ssrc, next: header.sequence.wrapping_add(1), count });
-        Verdict::Stranger
+    }
+
+    /// The trial of an address, or the place of the least advanced one, the oldest of equals.
+    fn slot(&mut self, from: SocketAddr) -> &mut Option<Trial> {
+        let own = self.trials.iter().position(|trial| trial.is_some_and(|trial| trial.from == from));
+        let least =
+            (0..TRIALS).min_by_key(|&i| self.trials[i].map_or((0, 0), |trial| (trial.count, trial.age))).unwrap_or(0);
+        &mut self.trials[own.unwrap_or(least)]
     }
 
     fn move_to(&mut self, now: Instant, to: SocketAddr) -> Verdict {
         self.latched = to;
         self.heard = now;
         self.proven = true;
-        self.trial = None;
+        self.trials = [None; TRIALS];
         Verdict::Moved
     }
 }

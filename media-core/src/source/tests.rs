@@ -39,9 +39,10 @@ fn a_stranger_that_was_first_has_to_wait_and_loses_to_the_signalled_address() {
     assert_eq!(source.judge(ms(400), addr(CALLER), &header(900)), Verdict::Accept);
     // Even one that was learned gives way at once.
     let mut source = Source::new(addr(CALLER), ms(0));
-    assert!(flood(&mut source, 700) > 0);
-    assert_eq!(source.judge(ms(1500), addr(CALLER), &header(900)), Verdict::Moved);
-    assert_eq!(source.judge(ms(1510), addr(STRANGER), &header(20)), Verdict::Stranger);
+    assert_eq!(flood(&mut source, 2500), 0);
+    assert!(flood(&mut source, 3000) > 0);
+    assert_eq!(source.judge(ms(3500), addr(CALLER), &header(900)), Verdict::Moved);
+    assert_eq!(source.judge(ms(3510), addr(STRANGER), &header(20)), Verdict::Stranger);
 }
 
 #[test]
@@ -85,4 +86,29 @@ fn a_reinvite_to_another_place_starts_over_and_to_the_same_place_does_not() {
     assert_eq!(source.latched(), addr(CALLER));
     source.signal(addr("192.0.2.9:9"), ms(100));
     assert_eq!(source.latched(), addr("192.0.2.9:9"));
+}
+
+#[test]
+fn another_port_of_the_signalled_host_is_learned_after_the_grace() {
+    let mut source = Source::new(addr(CALLER), ms(0));
+    let verdicts: Vec<_> =
+        (0..60u16).map(|i| source.judge(ms(20 * u64::from(i)), addr("192.0.2.1:9"), &header(i))).collect();
+    assert_eq!(verdicts.iter().position(|&v| v == Verdict::Moved), Some(34));
+}
+
+#[test]
+fn a_flood_of_addresses_does_not_keep_the_caller_from_being_learned() {
+    let mut source = Source::new(addr("192.168.1.5:4000"), ms(0));
+    let mut moved = Vec::new();
+    for i in 0..20u16 {
+        for port in 0..10 {
+            let verdict =
+                source.judge(ms(20 * u64::from(i)), addr(&format!("203.0.113.7:{}", 1000 + i * 50 + port)), &header(1));
+            assert_eq!(verdict, Verdict::Stranger);
+        }
+        if source.judge(ms(20 * u64::from(i)), addr(CALLER), &header(i)) == Verdict::Moved {
+            moved.push(i);
+        }
+    }
+    assert_eq!((moved, source.latched()), (vec![4], addr(CALLER)));
 }
