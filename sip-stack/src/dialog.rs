@@ -38,11 +38,9 @@ impl Dialog {
     /// Ours, when the peer's INVITE was answered with our tag.
     pub(crate) fn as_server(invite: &Message, tag: &str, flow: Flow) -> Self {
         let to = invite.header(Name::To).unwrap_or_default();
-        let first_hop_only = invite.headers(Name::RecordRoute).next().is_none();
-        let behind_nat = first_hop_only
-            && invite.top_via().is_some_and(|via| {
-                via.host_ip().is_some_and(|host| host != flow.remote.ip()) && via.params.get("rport").is_some()
-            });
+        let direct = invite.headers(Name::RecordRoute).next().is_none();
+        let sent_by = invite.top_via().and_then(|via| via.host_ip());
+        let behind_nat = direct && sent_by.is_some_and(|host| host != flow.remote.ip());
         Dialog {
             call_id: invite.call_id().unwrap_or_default().to_vec(),
             remote_tag: invite.from_tag().to_vec(),

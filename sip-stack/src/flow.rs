@@ -35,7 +35,8 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The peer's socket address.
     pub remote: SocketAddr,
-    /// Which stream connection; 0 for UDP.
+    /// Which stream connection. 0 for UDP, and for a stream whose connection is gone: whoever sends may open another to
+    /// `remote`, or report the flow as closed.
     pub connection: u64,
 }
 

@@ -285,3 +285,53 @@ fn a_broken_connection_ends_a_ringing_call_and_frees_it() {
     assert!(matches!(bench.events()[..], [Event::Ended { cause: Cause::Timeout, .. }]));
     assert_eq!(bench.endpoint.residue(), 0);
 }
+
+/// Where our BYE goes after an INVITE whose Via and Contact say `sent_by` and `contact`.
+fn bye_goes_to(sent_by: &str, contact: &str) -> String {
+    let mut bench = Bench::new();
+    let text = invite("1", OFFER)
+        .replace("UDP 192.0.2.1:5060", &format!("UDP {sent_by}"))
+        .replace("Contact: <sip:a@192.0.2.1:5060>", &format!("Contact: {contact}"));
+    bench.receive(text);
+    let call = crate::world::incoming(&bench.events()).unwrap();
+    bench.endpoint.answer(bench.now, call, ANSWER.into()).unwrap();
+    let tag = to_tag(&bench.sent()[0]);
+    bench.receive(inside("ACK", 1, &tag, "ack", ""));
+    bench.endpoint.end(bench.now, call);
+    bench.endpoint.poll_transmit().unwrap().flow.remote.to_string()
+}
+
+#[test]
+fn bye_goes_to_the_contact_unless_nat_or_a_name_hides_it() {
+    assert_eq!(bye_goes_to("192.0.2.1:5060", "<sip:a@192.0.2.77:5099>"), "192.0.2.77:5099");
+    assert_eq!(bye_goes_to("192.0.2.1:5060", "<sip:a@192.0.2.77>"), "192.0.2.77:5060");
+    assert_eq!(bye_goes_to("10.0.0.5:5062;rport", "<sip:a@10.0.0.5:5062>"), "192.0.2.1:5060");
+    assert_eq!(bye_goes_to("10.0.0.5:5062", "<sip:a@10.0.0.5:5062>"), "192.0.2.1:5060");
+    assert_eq!(bye_goes_to("192.0.2.1:5060", "<sip:a@phone.example>"), "192.0.2.1:5060");
+    assert_eq!(bye_goes_to("192.0.2.1:5060", "<sip:a@0.0.0.0:9>"), "192.0.2.1:5060");
+    assert_eq!(bye_goes_to("192.0.2.1:5060", "<sip:a@[2001:db8::1]:5060>"), "192.0.2.1:5060");
+}
+
+#[test]
+fn early_media_rings_with_183_and_a_description() {
+    let mut bench = Bench::new();
+    let call = bench.call();
+    bench.endpoint.ring(bench.now, call, Some(ANSWER.into()));
+    let sent = bench.sent();
+    assert_eq!(lines(&sent), ["183 Session Progress"]);
+    assert!(sent[0].ends_with(ANSWER));
+}
+
+#[test]
+fn a_description_inside_a_multipart_body_is_found() {
+    let mut bench = Bench::new();
+    let body = format!(
+        "--xx\r\nContent-Type: text/plain\r\n\r\nhi\r\n--xx\r\nContent-Type: application/sdp\r\n\r\n{OFFER}\r\n--xx--\r\n"
+    );
+    bench.receive(
+        invite("1", &body).replace("application/sdp\r\nContent-L", "multipart/mixed;boundary=\"xx\"\r\nContent-L"),
+    );
+    let events = bench.events();
+    let [Event::Incoming { invite, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(invite.sdp.as_ref().unwrap().media[0].port, 4000);
+}
