@@ -49,8 +49,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const QUEUE: usize = 512;
 /// The largest message that is taken from a vendor.
 const LARGEST: usize = 4 << 20;
-/// A socket that is silent for so long is asked whether it lives, and after twice this it does not.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A socket that has lived for so long was a good one, even if nothing was asked of it.
+const GOOD: Duration = Duration::from_secs(10);
 /// How long a closed link may still deliver what the vendor has left.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -70,6 +70,8 @@ pub enum Frame {
     Text(String),
     /// Usually audio.
     Binary(Bytes),
+    /// Asks whether the other end lives.
+    Ping,
 }
 
 /// What a protocol wants done after it was told something.
@@ -115,8 +117,8 @@ pub trait Protocol: Send + 'static {
     fn handle_command(&mut self, command: Self::Command, online: bool, out: &mut Outbox<Self::Event>);
     /// A text message came; an error gives the socket up.
     fn handle_text(&mut self, text: &str, out: &mut Outbox<Self::Event>) -> Result<(), Fault>;
-    /// The socket is gone, or there was none to be had; called once for each failure.
-    fn handle_lost(&mut self, fault: &Fault, out: &mut Outbox<Self::Event>);
+    /// The socket is gone, or there was none to be had; called once for each failure. After the `last` one there is no other.
+    fn handle_lost(&mut self, fault: &Fault, last: bool, out: &mut Outbox<Self::Event>);
     /// Whether the vendor owes an answer.
     fn waiting(&self) -> Option<Wait>;
     /// What keeps an idle socket open.
@@ -188,8 +190,8 @@ impl<P: Protocol> Session<P> {
             failures += 1;
             Usage::add(&self.usage.failures, 1);
             let mut out = Outbox::default();
-            self.protocol.handle_lost(&fault, &mut out);
             let last = !fault.retry || failures >= self.limits.attempts;
+            self.protocol.handle_lost(&fault, last, &mut out);
             if last {
                 warn!(link = self.name, failures, retry = fault.retry, "down: {fault}");
                 out.events.push(P::down(&fault));
@@ -255,7 +257,7 @@ impl<P: Protocol> Session<P> {
             let overdue = wait.map(|wait| {
                 progress + if wait == Wait::FirstByte { self.limits.first_byte() } else { self.limits.stall() }
             });
-            let check = heard + if pinged { 2 * SILENCE } else { SILENCE };
+            let check = heard + self.limits.silence() * if pinged { 2 } else { 1 };
             let idle = sent + P::KEEP_ALIVE;
             let next = overdue.into_iter().chain([check, idle]).min().unwrap_or(check);
             tokio::select! {
@@ -291,7 +293,7 @@ impl<P: Protocol> Session<P> {
                     // What came before the end still counts.
                     let _ = self.deliver(&mut out);
                     // A vendor that closes a socket because it is idle has done nothing wrong.
-                    healthy |= self.protocol.waiting().is_none() && opened.elapsed() > SILENCE;
+                    healthy |= self.protocol.waiting().is_none() && opened.elapsed() > GOOD;
                     return End::Lost { fault, healthy };
                 }
                 command = self.commands.recv() => match command {
@@ -309,10 +311,7 @@ impl<P: Protocol> Session<P> {
                             return End::Lost { fault: Fault::passing("the connection is dead"), healthy };
                         }
                         pinged = true;
-                        // Only queued here; it leaves with the next write or read of the socket.
-                        if let Err(error) = socket.feed(Message::Ping(Bytes::new())).await {
-                            return End::Lost { fault: Fault::passing(error.to_string()), healthy };
-                        }
+                        out.frames.push(Frame::Ping);
                     }
                     if idle <= now {
                         sent = now;
@@ -351,6 +350,7 @@ async fn push(socket: &mut Socket, frames: &mut Vec<Frame>, limit: Duration) -> 
             let message = match frame {
                 Frame::Text(text) => Message::Text(text.into()),
                 Frame::Binary(bytes) => Message::Binary(bytes),
+                Frame::Ping => Message::Ping(Bytes::new()),
             };
             socket.feed(message).await?;
         }

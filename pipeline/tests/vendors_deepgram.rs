@@ -18,7 +18,7 @@ fn knobs(transcripts: &[&str]) -> Knobs {
 }
 
 fn open(sim: &Running, more: Value) -> SttLink {
-    let mut settings = json!({"model": "nova-3", "base_url": sim.ws(), "limits": {"backoff_ms": 10, "stall_ms": 300, "connect_ms": 2000}});
+    let mut settings = json!({"model": "nova-3", "base_url": sim.ws(), "limits": {"backoff_ms": 10, "stall_ms": 1000, "connect_ms": 2000}});
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     roster::open("deepgram", &settings).unwrap()
 }
@@ -210,4 +210,32 @@ async fn expected_phrases_go_out_with_the_handshake_and_the_end_is_said() {
         .collect();
     assert_eq!(terms, ["Leeds", "New York"]);
     assert_eq!(seen.last().unwrap()["type"], "CloseStream");
+}
+
+#[tokio::test]
+async fn a_socket_without_audio_is_kept_alive() {
+    let sim = Deepgram::start(Knobs::default()).await.unwrap();
+    let mut link = open(&sim, json!({}));
+    assert!(matches!(next(&mut link).await, SttEvent::Ready { .. }));
+    let kept = async {
+        while !sim.seen().contains(&json!({"type": "KeepAlive"})) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(timeout(Duration::from_secs(20), kept).await, Ok(()));
+    assert_eq!(sim.connections(), 1);
+}
+
+#[tokio::test]
+async fn audio_from_before_the_connection_is_heard_and_what_is_too_old_keeps_the_clock_right() {
+    let busy = Fault::Refuse { status: 503, retry_after: None, code: "busy".into() };
+    let sim = Deepgram::start(Knobs { fault: busy, times: 1, ..knobs(&["hello"]) }).await.unwrap();
+    let mut link = open(&sim, json!({"limits": {"replay_ms": 2000, "backoff_ms": 2000}}));
+    say(&link, SILENCE, 4000).await;
+    say(&link, voice(), 600).await;
+    say(&link, SILENCE, 600).await;
+    let events = until(&mut link, |event| matches!(event, SttEvent::Final { .. })).await;
+    assert_eq!(finals(&events), [("hello", 4900)]);
+    // Only the last two seconds of what came before the connection were sent.
+    assert_eq!(sim.audio_bytes(), 2000 * 8);
 }

@@ -10,7 +10,7 @@ use vendor_sim::{Fault, Knobs, OpenAi, Reply, Running, ToolCall};
 
 fn open(sim: &Running, more: Value) -> LlmLink {
     let mut settings =
-        json!({"model": "m", "base_url": sim.http(), "limits": {"first_byte_ms": 2000, "stall_ms": 300}});
+        json!({"model": "m", "base_url": sim.http(), "limits": {"first_byte_ms": 2000, "stall_ms": 1000}});
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     roster::open("openai", &settings).unwrap()
 }
@@ -198,4 +198,24 @@ async fn nobody_listening_is_an_error_that_may_pass() {
     let mut link = open(&sim, json!({"base_url": "http://127.0.0.1:9/v1"}));
     ask(&link, 1, caller("hi")).await;
     assert_eq!(failed(&answer(&mut link).await.2), Some(true));
+}
+
+#[tokio::test]
+async fn a_vendor_without_tls_is_an_error() {
+    let sim = OpenAi::start(Knobs::default()).await.unwrap();
+    let mut link = open(&sim, json!({"base_url": format!("https://{}/v1", sim.addr())}));
+    ask(&link, 1, caller("hi")).await;
+    assert_eq!(failed(&answer(&mut link).await.2), Some(true));
+}
+
+#[tokio::test]
+async fn use_is_counted_by_model() {
+    let sim = OpenAi::start(Knobs::default()).await.unwrap();
+    let mut link = open(&sim, json!({"model": "counted"}));
+    ask(&link, 1, caller("hi")).await;
+    let LlmEvent::Done { input_tokens, output_tokens, .. } = answer(&mut link).await.2 else { panic!("no answer") };
+    let all = pipeline::link::usage::all();
+    let (_, counts) = all.iter().find(|(name, _)| name == "openai/counted").unwrap();
+    assert_eq!((counts.connects, counts.failures, counts.first_bytes), (1, 0, 1));
+    assert_eq!((counts.input_tokens, counts.output_tokens), (input_tokens.into(), output_tokens.into()));
 }

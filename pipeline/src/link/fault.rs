@@ -61,6 +61,8 @@ pub struct Limits {
     pub first_byte_ms: u64,
     /// Between two messages of an answer.
     pub stall_ms: u64,
+    /// A socket on which nothing comes for so long is asked whether it lives; after twice this it does not.
+    pub silence_ms: u64,
     /// Failed connections in a row before the link reports that it is down.
     pub attempts: u32,
     /// First pause before another attempt; it doubles, with jitter, up to sixteen times this.
@@ -72,7 +74,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect_ms: 4000, first_byte_ms: 8000, stall_ms: 5000, attempts: 4, backoff_ms: 250, replay_ms: 5000 }
+        Self {
+            connect_ms: 4000,
+            first_byte_ms: 8000,
+            stall_ms: 5000,
+            silence_ms: 10_000,
+            attempts: 4,
+            backoff_ms: 250,
+            replay_ms: 5000,
+        }
     }
 }
 
@@ -93,6 +103,10 @@ impl Limits {
 
     pub(crate) fn first_byte(&self) -> Duration {
         Duration::from_millis(self.first_byte_ms)
+    }
+
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_millis(self.silence_ms)
     }
 
     pub(crate) fn stall(&self) -> Duration {

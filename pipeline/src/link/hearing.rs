@@ -189,7 +189,7 @@ impl<R: Recogniser> Protocol for Hearing<R> {
         result
     }
 
-    fn handle_lost(&mut self, _: &Fault, _: &mut Outbox<SttEvent>) {}
+    fn handle_lost(&mut self, _: &Fault, _: bool, _: &mut Outbox<SttEvent>) {}
 
     fn waiting(&self) -> Option<Wait> {
         // A flush may stay without an answer when there was nothing to freeze.

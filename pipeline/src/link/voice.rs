@@ -1,6 +1,10 @@
 //! What all streaming voices need around their protocol: generations, counted samples, timed words, and what is said again after a lost connection.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Door, Fault, Frame, Limits, Outbox, Protocol, Wait, open, usage::Usage};
 use crate::{
@@ -10,6 +14,8 @@ use crate::{
 
 /// The most samples of one `Audio` event: one second.
 const LONGEST: usize = 8000;
+/// Generations whose end is remembered.
+const REMEMBERED: usize = 32;
 /// Samples of a millisecond.
 const MS: u64 = 8;
 
@@ -27,7 +33,7 @@ pub trait Speaker: Send + 'static {
     fn finish(&self, r#gen: Gen, frames: &mut Vec<Frame>);
     /// Nothing more is wanted of this context.
     fn cancel(&self, r#gen: Gen, frames: &mut Vec<Frame>);
-    /// Decodes a message; `None` for one that says nothing of a context.
+    /// Decodes a message.
     fn decode(&self, text: &str) -> Result<Heard, Fault>;
     /// Keeps a socket open; `r#gen` is an open context, if there is one.
     fn keep_alive(&self, r#gen: Option<Gen>) -> Option<Frame>;
@@ -61,7 +67,7 @@ pub enum Heard {
 
 /// Opens a voice.
 pub fn speak<S: Speaker>(speaker: S, name: String, limits: Limits) -> TtsLink {
-    let voice = Voice { speaker, usage: Usage::of(&name), speeches: BTreeMap::new() };
+    let voice = Voice { speaker, usage: Usage::of(&name), speeches: BTreeMap::new(), over: VecDeque::new() };
     let (commands, events) = open(voice, &name, limits);
     TtsLink { commands, events, name }
 }
@@ -70,6 +76,8 @@ struct Voice<S> {
     speaker: S,
     usage: Arc<Usage>,
     speeches: BTreeMap<Gen, Speech>,
+    /// Generations that were cancelled or failed: what the conversation still sends of them, crossing the news, says nothing.
+    over: VecDeque<Gen>,
 }
 
 /// A generation that is being said.
@@ -108,6 +116,13 @@ impl Speech {
 }
 
 impl<S: Speaker> Voice<S> {
+    fn end(&mut self, r#gen: Gen) {
+        self.over.push_back(r#gen);
+        if self.over.len() > REMEMBERED {
+            self.over.pop_front();
+        }
+    }
+
     fn say(&self, r#gen: Gen, first: bool, text: &str, frames: &mut Vec<Frame>) {
         Usage::add(&self.usage.characters, text.chars().count() as u64);
         self.speaker.speak(r#gen, first, text, frames);
@@ -129,12 +144,13 @@ impl<S: Speaker> Voice<S> {
             if !speech.timed && !speech.texts.is_empty() {
                 out.events.push(TtsEvent::Piece { r#gen, text: speech.texts.join(" "), end_sample: speech.samples });
             }
-            // An end that nobody asked for: the vendor has dropped the context.
-            out.events.push(if speech.finished {
-                TtsEvent::Done { r#gen }
+            if speech.finished {
+                out.events.push(TtsEvent::Done { r#gen });
             } else {
-                TtsEvent::Error { r#gen, reason: "the vendor ended the context".into(), retry: true }
-            });
+                // An end that nobody asked for: the vendor has dropped the context.
+                self.end(r#gen);
+                out.events.push(TtsEvent::Error { r#gen, reason: "the vendor ended the context".into(), retry: true });
+            }
         }
     }
 }
@@ -161,11 +177,13 @@ impl<S: Speaker> Protocol for Voice<S> {
 
     fn handle_command(&mut self, command: TtsCommand, online: bool, out: &mut Outbox<TtsEvent>) {
         match command {
+            TtsCommand::Speak { r#gen, .. } | TtsCommand::Finish { r#gen } if self.over.contains(&r#gen) => {}
             TtsCommand::Speak { r#gen, text } => {
                 if text.trim().is_empty() {
                     return;
                 }
                 if !self.speeches.contains_key(&r#gen) && self.speeches.len() >= S::CONTEXTS {
+                    self.end(r#gen);
                     out.events.push(TtsEvent::Error {
                         r#gen,
                         reason: "too many generations at a time".into(),
@@ -193,6 +211,7 @@ impl<S: Speaker> Protocol for Voice<S> {
                 None => out.events.push(TtsEvent::Done { r#gen }),
             },
             TtsCommand::Cancel { r#gen } => {
+                self.end(r#gen);
                 if self.speeches.remove(&r#gen).is_some() && online {
                     self.speaker.cancel(r#gen, &mut out.frames);
                 }
@@ -210,14 +229,17 @@ impl<S: Speaker> Protocol for Voice<S> {
     }
 
     /// A generation of which nothing has been heard is said again; one that broke in the middle cannot be continued.
-    fn handle_lost(&mut self, fault: &Fault, out: &mut Outbox<TtsEvent>) {
+    fn handle_lost(&mut self, fault: &Fault, last: bool, out: &mut Outbox<TtsEvent>) {
+        let mut over = Vec::new();
         self.speeches.retain(|&r#gen, speech| {
-            let keep = fault.retry && speech.samples == 0;
+            let keep = !last && speech.samples == 0;
             if !keep {
+                over.push(r#gen);
                 out.events.push(TtsEvent::Error { r#gen, reason: fault.reason.clone(), retry: fault.retry });
             }
             keep
         });
+        over.into_iter().for_each(|r#gen| self.end(r#gen));
     }
 
     fn waiting(&self) -> Option<Wait> {
