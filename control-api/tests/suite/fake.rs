@@ -1,0 +1,227 @@
+//! A switchboard without a telephone, calls as the node would journal them, and a client for the router.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode, header},
+};
+use control_api::{
+    AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Health, Journal, LiveCall, NewCall, NotActive,
+    Switchboard, router,
+};
+use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
+use serde_json::{Map, Value};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::db::{Db, KEY};
+
+pub(crate) struct Fake {
+    journal: Journal,
+    pub(crate) live: Mutex<Vec<LiveCall>>,
+    pub(crate) dialled: Mutex<Vec<DialRequest>>,
+    pub(crate) draining: AtomicBool,
+}
+
+impl Switchboard for Fake {
+    fn dial<'a>(&'a self, request: DialRequest) -> BoxFuture<'a, Result<(), DialRefused>> {
+        Box::pin(async move {
+            if self.draining.load(Ordering::Relaxed) {
+                return Err(DialRefused::Draining);
+            }
+            match &request.agent {
+                AgentChoice::Named(name) if name != "receptionist" => return Err(DialRefused::UnknownAgent),
+                _ => {}
+            }
+            let mut new = new_call(request.tenant, Direction::Outbound, control_api::now_ms());
+            new.to = request.to.clone();
+            new.variables = request.variables.clone();
+            self.journal.write(request.call, Entry::Created(Box::new(new)));
+            self.journal.write(request.call, status(Status::Initiating, control_api::now_ms()));
+            self.live.lock().unwrap().push(live(request.call, request.tenant));
+            self.dialled.lock().unwrap().push(request);
+            Ok(())
+        })
+    }
+
+    fn end<'a>(&'a self, call: CallId, reason: EndedReason) -> BoxFuture<'a, Result<(), NotActive>> {
+        Box::pin(async move {
+            let mut live = self.live.lock().unwrap();
+            let at = live.iter().position(|live| live.id == call).ok_or(NotActive)?;
+            live.remove(at);
+            self.journal.write(call, ended(reason, control_api::now_ms()));
+            Ok(())
+        })
+    }
+
+    fn live(&self) -> Vec<LiveCall> {
+        self.live.lock().unwrap().clone()
+    }
+
+    fn health(&self) -> Health {
+        let draining = self.draining.load(Ordering::Relaxed);
+        Health { sip: true, rtp_ports_free: 100, draining, disk: true, calls: 0, max_calls: 100 }
+    }
+
+    fn metrics(&self) -> String {
+        "# TYPE sidetone_calls gauge\nsidetone_calls 0\n".into()
+    }
+}
+
+pub(crate) fn live(id: CallId, tenant: TenantId) -> LiveCall {
+    LiveCall {
+        id,
+        tenant,
+        livemode: true,
+        direction: Direction::Outbound,
+        status: Status::Initiating,
+        activity: None,
+        from: "sip:node@127.0.0.1".to_owned().into(),
+        to: "+12125550123".to_owned().into(),
+        agent: "receptionist".into(),
+        created_at_ms: 1_795_221_552_123,
+        answered_at_ms: None,
+    }
+}
+
+pub(crate) fn new_call(tenant: TenantId, direction: Direction, created_at_ms: i64) -> NewCall {
+    NewCall {
+        tenant,
+        livemode: true,
+        channel: Channel::Sip,
+        direction,
+        from: "+12125550123".to_owned().into(),
+        to: "sip:demo@127.0.0.1".to_owned().into(),
+        agent_id: None,
+        agent_version: None,
+        config: serde_json::to_value(AgentSpec::named("Front desk")).ok(),
+        variables: Map::new(),
+        metadata: Map::new(),
+        sip_call_id: Some("a84b4c76e66710@pc33".into()),
+        node_id: "n1".into(),
+        boot_id: BootId(Uuid::nil()),
+        created_at_ms,
+    }
+}
+
+pub(crate) fn status(status: Status, at_ms: i64) -> Entry {
+    Entry::Status { status, at_ms, sip_status: None, data: Map::new() }
+}
+
+pub(crate) fn ended(reason: EndedReason, at_ms: i64) -> Entry {
+    Entry::Ended(Box::new(Ended { reason, at_ms, sip_status: Some(200), media: None, degraded: false }))
+}
+
+pub(crate) fn call_id() -> CallId {
+    CallId(Uuid::now_v7())
+}
+
+/// A whole answered call, created at `at`, answered a second later, ended after a minute, with two turns.
+pub(crate) fn conversation(journal: &Journal, tenant: TenantId, at: i64) -> CallId {
+    let call = call_id();
+    journal.write(call, Entry::Created(Box::new(new_call(tenant, Direction::Inbound, at))));
+    journal.write(call, status(Status::Initiating, at + 1));
+    journal.write(call, status(Status::Ringing, at + 4));
+    journal.write(call, status(Status::InProgress, at + 1000));
+    journal
+        .write(call, Entry::Turn(Box::new(Turn::new(Speaker::Agent, "Hillside clinic, how can I help?", 100, 2100))));
+    let mut cut = Turn::new(Speaker::Agent, "You are booked for Friday at three.", 4000, 5200);
+    cut.heard_text = Some("You are booked for Fri".into());
+    cut.interrupted = true;
+    cut.latency = Some(domain::Latency {
+        caller_stopped_ms: Some(3200),
+        voice_to_voice_ms: Some(840),
+        own_overhead_ms: Some(12),
+        stt: Some("builtin".into()),
+        ..Default::default()
+    });
+    journal.write(call, Entry::Turn(Box::new(Turn::new(Speaker::Caller, "Friday at three", 2500, 3200))));
+    journal.write(call, Entry::Turn(Box::new(cut)));
+    journal.write(call, ended(EndedReason::CallerHungUp, at + 61_000));
+    call
+}
+
+/// The router and the switchboard behind it.
+pub(crate) struct Client {
+    pub(crate) router: Router,
+    pub(crate) board: Arc<Fake>,
+    pub(crate) key: String,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status, code and field of an error, whose envelope is checked.
+    pub(crate) fn error(&self) -> (u16, String, Option<String>) {
+        let body = self.json();
+        let error = &body["error"];
+        assert_eq!(error["request_id"], self.header("x-request-id"), "{body}");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+        (self.status.as_u16(), error["code"].as_str().unwrap().into(), error["field"].as_str().map(Into::into))
+    }
+}
+
+impl Client {
+    pub(crate) fn new(db: &Db) -> Self {
+        let board = Arc::new(Fake {
+            journal: db.journal.clone(),
+            live: Mutex::default(),
+            dialled: Mutex::default(),
+            draining: AtomicBool::default(),
+        });
+        let app = App {
+            store: db.store.clone(),
+            journal: db.journal.clone(),
+            switchboard: board.clone(),
+            recordings: db.folder.join("recordings"),
+        };
+        Self { router: router(app), board, key: KEY.into() }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, bytes }
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+        Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {}", self.key))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> Answer {
+        self.send(self.request("GET", path).header(name, value).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        let request = self.request("POST", path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+}
