@@ -1,0 +1,106 @@
+//! What 20 ms of one call cost: G.711, the jitter buffer, the whole leg.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use codecs::g711::{self, Law};
+use codecs::pcm::{FRAME, Frame};
+use criterion::{Criterion, criterion_group, criterion_main};
+use media_core::{Leg, LegConfig};
+
+const TICK: Duration = Duration::from_millis(20);
+
+fn codec(c: &mut Criterion) {
+    let pcm: Frame = std::array::from_fn(|n| (n as i16 - 80) * 200);
+    let mut bytes = [0; FRAME];
+    c.bench_function("codecs/encode a G.711 frame", |b| {
+        b.iter(|| g711::encode(Law::Mu, black_box(&pcm), &mut bytes));
+    });
+    let mut back: Frame = [0; FRAME];
+    c.bench_function("codecs/decode a G.711 frame", |b| {
+        b.iter(|| g711::decode(Law::Mu, black_box(&bytes), &mut back));
+    });
+}
+
+fn peer() -> SocketAddr {
+    ([192, 0, 2, 1], 4000).into()
+}
+
+fn leg(now: Instant) -> Leg {
+    let config = LegConfig {
+        law: Law::Mu,
+        payload_type: 0,
+        dtmf_payload_type: Some(101),
+        remote: peer(),
+        remote_rtcp: ([192, 0, 2, 1], 4001).into(),
+        ssrc: 7,
+        first_sequence: 0,
+        first_timestamp: 0,
+        cname: "bench".to_owned(),
+        sending: true,
+        receiving: true,
+    };
+    Leg::new(config, now)
+}
+
+struct Caller {
+    now: Instant,
+    sequence: u16,
+    timestamp: u32,
+    packet: [u8; 12 + FRAME],
+}
+
+impl Caller {
+    fn new() -> Self {
+        let mut packet = [0x55; 12 + FRAME];
+        packet[..2].copy_from_slice(&[0x80, 0]);
+        Self { now: Instant::now(), sequence: 0, timestamp: 0, packet }
+    }
+
+    fn next(&mut self) {
+        self.packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+        self.packet[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(FRAME as u32);
+        self.now += TICK;
+    }
+}
+
+fn whole_leg(c: &mut Criterion) {
+    let mut out = Vec::with_capacity(2048);
+    let mut caller = Caller::new();
+    let mut hearing = leg(caller.now);
+    c.bench_function("media/leg tick: packet in, jitter buffer, frame, packet out", |b| {
+        b.iter(|| {
+            caller.next();
+            hearing.handle_rtp(caller.now, peer(), &caller.packet);
+            let tick = hearing.tick(caller.now);
+            while hearing.poll_transmit(&mut out).is_some() {
+                black_box(&out);
+            }
+            while hearing.poll_event().is_some() {}
+            tick
+        });
+    });
+    let mut caller = Caller::new();
+    let mut lossy = leg(caller.now);
+    c.bench_function("media/leg tick: every fifth packet lost", |b| {
+        b.iter(|| {
+            caller.next();
+            if !caller.sequence.is_multiple_of(5) {
+                lossy.handle_rtp(caller.now, peer(), &caller.packet);
+            }
+            let tick = lossy.tick(caller.now);
+            while lossy.poll_transmit(&mut out).is_some() {
+                black_box(&out);
+            }
+            while lossy.poll_event().is_some() {}
+            tick
+        });
+    });
+}
+
+criterion_group!(benches, codec, whole_leg);
+criterion_main!(benches);
