@@ -6,6 +6,7 @@ pub mod heard;
 pub mod line;
 pub mod link;
 pub mod llm;
+pub mod offline;
 pub mod sentence;
 pub mod stt;
 pub mod tts;
