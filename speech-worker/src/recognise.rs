@@ -21,6 +21,9 @@ const GRAMMARS: usize = 48;
 /// Below so many samples (150 ms) nothing can have been said.
 const SHORTEST: usize = 1200;
 
+/// Stands for words without a pronunciation.
+const UNSAYABLE: &str = "zhoyzhoy";
+
 /// What an utterance is made of.
 pub(crate) enum Sound {
     Samples(Vec<i16>),
@@ -124,6 +127,13 @@ impl Decoder {
         let _setup = engines.setup.lock().unwrap_or_else(PoisonError::into_inner);
         // One word to begin with: grammars bring theirs. The whole dictionary would cost 90 MB a decoder.
         let (_file, path) = memory_file(b"yes Y EH S\n")?;
+        // The model's own parameters rule over arguments, so the mean to start from goes in there: this one fits telephone audio.
+        let parameters = std::fs::read_to_string(model().join("en-us").join("feat.params")).ok()?;
+        let parameters: String = parameters
+            .lines()
+            .filter(|line| !line.starts_with("-cmninit"))
+            .fold("-cmninit 40,3,-1\n".to_owned(), |all, line| all + line + "\n");
+        let (_parameters, parameters) = memory_file(parameters.as_bytes())?;
         let acoustic = model().join("en-us").display().to_string();
         let arguments = [
             "speech-worker",
@@ -131,10 +141,10 @@ impl Decoder {
             &acoustic,
             "-dict",
             &path,
+            "-featparams",
+            &parameters,
             "-samprate",
             "16000",
-            "-cmninit",
-            "40,3,-1",
             "-remove_silence",
             "yes",
             "-logfn",
@@ -194,8 +204,24 @@ impl Decoder {
         Some(unknown)
     }
 
-    /// Gives the decoder the words of a grammar. Words that nobody knows how to say would make it refuse the whole
-    /// grammar, so they become `<VOID>`, which only takes away the phrases they are in.
+    /// A word that nobody says, for grammars whose words nobody knows how to say: pocketsphinx refuses the whole grammar
+    /// for one of them (and for `<VOID>`, too), and only the phrases with that word are to be lost.
+    fn unsayable(&mut self) -> &'static str {
+        if self.known.insert(UNSAYABLE.to_owned()) {
+            // SAFETY: the decoder is alive and this thread's; both strings are C strings.
+            unsafe {
+                (self.engines.functions.ps_add_word)(
+                    self.raw,
+                    c(UNSAYABLE).as_ptr(),
+                    c"ZH OY ZH OY ZH OY ZH".as_ptr(),
+                    0,
+                )
+            };
+        }
+        UNSAYABLE
+    }
+
+    /// Gives the decoder the words of a grammar, and tells which of them the dictionary lacks.
     fn learn(&mut self, grammar: &str) -> (String, BTreeSet<String>) {
         let f = &self.engines.functions;
         let mut unknown = BTreeSet::new();
@@ -208,7 +234,7 @@ impl Decoder {
             let word = word.to_lowercase();
             let phones = self.dictionary.phones(&word);
             if phones.is_empty() {
-                out.push_str("<VOID>");
+                out.push_str(self.unsayable());
                 unknown.insert(word);
                 continue;
             }
@@ -306,7 +332,8 @@ impl Decoder {
             }
             CStr::from_ptr(text)
         };
-        text.to_string_lossy().trim().to_owned()
+        let text = text.to_string_lossy();
+        if text.contains(UNSAYABLE) { String::new() } else { text.trim().to_owned() }
     }
 }
 

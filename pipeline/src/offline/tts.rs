@@ -186,6 +186,7 @@ impl Speaker {
                     let _ = self.outbox.send(TtsEvent::Piece { r#gen: generation, text, end_sample });
                 }
                 Item::Finish { .. } => {
+                    self.spoken.1 = 0;
                     let _ = self.outbox.send(TtsEvent::Done { r#gen: generation });
                 }
             }
