@@ -1,6 +1,8 @@
-//! What the caller is expected to say, as a flow or a tool tells.
+//! What the caller is expected to say, with the waits that belong to it.
 
 use serde::{Deserialize, Serialize};
+
+use crate::Ms;
 
 /// What the caller is expected to say next; set by a flow's node or a tool's parameter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,4 +46,17 @@ pub enum Field {
         /// The keys, as "123*".
         keys: String,
     },
+}
+
+impl Field {
+    /// Silence before the first prompt.
+    pub(super) fn silence(&self) -> Ms {
+        match self {
+            Self::Story => 10_000,
+            Self::YesNo => 6000,
+            Self::Choice { .. } => 7000,
+            Self::Digits { .. } | Self::Phone | Self::Email | Self::Spelling | Self::Address => 12_000,
+            _ => 8000,
+        }
+    }
 }

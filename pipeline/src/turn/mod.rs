@@ -1,16 +1,33 @@
 //! Turn taking: who may speak, when the caller has finished, and what an interruption means — a machine without clock, audio or sockets.
 //!
-//! The driver hands in events with `Turns::handle`, lets `Turns::expire` run when `Turns::deadline` has come, and carries out
-//! what `Turns::poll` returns. Inputs of one time are handled before the timers of that time: a word that comes exactly at the
+//! The driver hands in events with [`Turns::handle`], lets [`Turns::expire`] run when [`Turns::deadline`] has come, and carries out
+//! what [`Turns::poll`] returns. Inputs of one time are handled before the timers of that time: a word that comes exactly at the
 //! deadline saves the turn.
 
+mod agent;
+mod caller;
 mod config;
+mod endings;
 mod fields;
+mod floor;
+mod generations;
+mod keys;
+mod machine;
+mod screening;
+mod state;
+mod text;
+mod timers;
+mod tools;
+// One word a line would hide the lists.
+#[rustfmt::skip]
+mod words;
 
 use serde::{Deserialize, Serialize};
 
 pub use config::TurnConfig;
 pub use fields::Field;
+pub use machine::Turns;
+pub use timers::Timer;
 
 use crate::{Gen, Ms};
 
@@ -341,8 +358,6 @@ pub enum Unanswered {
     Keys,
     /// The line was put on hold.
     Hold,
-    /// They belong to the answering machine, not to a person.
-    Machine,
 }
 
 /// Events without effect.
@@ -359,7 +374,12 @@ pub enum Note {
     /// Audio of a generation that is no longer wanted.
     LateAudio(Gen),
     /// A tool call of a speculative generation waits for its promotion.
-    ToolHeld(String),
+    ToolHeld {
+        /// The generation.
+        r#gen: Gen,
+        /// Which call.
+        id: String,
+    },
     /// A tool runs on although the call has ended.
     ToolRunsOn(String),
     /// A result is kept for the caller's next turn.
