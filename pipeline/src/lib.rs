@@ -1,6 +1,8 @@
 //! The conversation: what the caller says becomes turns, turns become answers, answers become sound.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod agent;
+pub mod conversation;
 pub mod flow;
 pub mod heard;
 pub mod line;
@@ -12,6 +14,7 @@ pub mod stt;
 pub mod tts;
 pub mod turn;
 pub mod vad;
+pub mod voice_thread;
 
 /// A number that every request to a model gets; agent frames carry it, so that what is older than the current one is dropped where it stands.
 pub type Gen = u64;

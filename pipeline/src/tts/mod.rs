@@ -3,6 +3,7 @@
 pub mod elevenlabs;
 pub mod roster;
 
+pub mod beeps;
 use tokio::sync::mpsc;
 
 use crate::Gen;

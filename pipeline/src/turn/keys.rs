@@ -24,6 +24,7 @@ impl Turns {
             Field::Keymap { keys } if keys.as_bytes().contains(&digit) => Effect::Answer,
             Field::Digits { .. } | Field::Phone if digit.is_ascii_digit() => Effect::Digit,
             Field::Digits { .. } | Field::Phone if digit == b'#' && matches!(self.mode, Mode::Keys(_)) => Effect::End,
+            _ if self.keymap.as_bytes().contains(&digit) => Effect::Answer,
             _ => Effect::None,
         }
     }

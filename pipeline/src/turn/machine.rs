@@ -15,6 +15,8 @@ use crate::{Gen, Ms};
 pub struct Turns {
     pub(super) config: TurnConfig,
     pub(super) expect: Field,
+    /// Keys that are an answer by themselves whatever is expected.
+    pub(super) keymap: String,
     pub(super) mode: Mode,
     pub(super) caller: Caller,
     pub(super) agent: Agent,
@@ -52,6 +54,7 @@ impl Turns {
         Self {
             config,
             expect: Field::Open,
+            keymap: String::new(),
             mode: Mode::Normal,
             caller: Caller::Quiet,
             agent: Agent::Idle,
@@ -148,6 +151,7 @@ impl Turns {
             In::ToolResult { id } => self.tool_result(id),
             In::EndCall { r#gen } => self.end_call(r#gen),
             In::Expect(field) => self.expect = field,
+            In::Keymap(keys) => self.keymap = keys,
             In::Say { text, protected, ends } => {
                 if !self.is_closed() {
                     self.lines.push_back(Waiting { text, protected, ends });

@@ -150,6 +150,8 @@ pub enum In {
     },
     /// What the caller is expected to say from now on.
     Expect(Field),
+    /// These keys are an answer by themselves, whatever the field; an empty text means none.
+    Keymap(String),
     /// The flow wants this said; it waits until the agent is free.
     Say {
         /// The text.

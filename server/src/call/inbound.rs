@@ -1,0 +1,143 @@
+//! A call that comes in: admitted, routed, answered — or refused before anything is opened for it.
+
+use std::time::Duration;
+
+use control_api::{Directory, LiveCall, NewCall, RouteQuery};
+use domain::{CallId, Channel, Direction, EndedReason, Pii, Status};
+use serde_json::Map;
+use sip_stack::{CallHandle, Cause, Event, Invite, Refusal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+
+use super::desk::{Desk, refusal};
+use super::session::{Answered, Session};
+use super::{leg, session};
+
+/// How long the greeting may take before the call is answered all the same.
+const GREETING: Duration = Duration::from_millis(1500);
+
+/// Lives as long as the call.
+pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events: UnboundedReceiver<Event>) {
+    let id = CallId(uuid::Uuid::now_v7());
+    let to = invite.request_uri.user().unwrap_or_default().to_owned();
+    let query = RouteQuery {
+        to: Pii::new(to.clone()),
+        from: Pii::new(invite.from.uri.to_string()),
+        source: invite.source,
+        headers: Vec::new(),
+    };
+    let from = Pii::new(session::address(&invite.from.uri));
+    let route = match desk.route(query).await {
+        Ok(route) => route,
+        Err(refused) => {
+            tracing::info!(call_id = %id, source = %invite.source, reason = %refused, "call refused");
+            desk.sip.reject(call, refusal(refused));
+            return;
+        }
+    };
+    let created_at_ms = leg::unix_ms();
+    let live = LiveCall {
+        id,
+        tenant: route.tenant,
+        livemode: route.livemode,
+        direction: Direction::Inbound,
+        status: Status::Pending,
+        activity: None,
+        from: from.clone(),
+        to: Pii::new(to.clone()),
+        agent: route.agent.name.clone(),
+        created_at_ms,
+        answered_at_ms: None,
+    };
+    let seat = match desk.admit(live) {
+        Ok(seat) => seat,
+        Err(refused) => return desk.sip.reject(call, refusal(refused)),
+    };
+    let created = NewCall {
+        tenant: route.tenant,
+        livemode: route.livemode,
+        channel: Channel::Sip,
+        direction: Direction::Inbound,
+        from: from.clone(),
+        to: Pii::new(to),
+        agent_id: route.agent_id,
+        agent_version: route.agent_version,
+        config: serde_json::to_value(&*route.agent).ok(),
+        variables: Map::new(),
+        metadata: Map::new(),
+        sip_call_id: Some(invite.call_id.clone()),
+        node_id: desk.house.node.clone(),
+        boot_id: desk.house.boot,
+        created_at_ms,
+    };
+    let mut session = Session::begin(desk.clone(), seat, created, call, route.agent);
+    tracing::info!(call_id = %id, from = %from, agent = session.agent.name, "call comes in");
+
+    // Everything that can refuse comes before the first ring.
+    let Ok(ports) = desk.media.reserve() else {
+        return session.refuse(refusal(control_api::Refused::NoCapacity), EndedReason::NoCapacity);
+    };
+    let ability = leg::ability(&ports, desk.media_address(invite.source));
+    let offered = invite.sdp.as_ref().map(|offer| sip_stack::offer::answer(offer, &ability));
+    let (sdp, plan) = match offered {
+        Some(Ok((answer, plan))) => (answer, Some(plan)),
+        Some(Err(refused)) => return session.refuse(refused, EndedReason::CodecMismatch),
+        None => (sip_stack::offer::offer(&ability), None),
+    };
+    session.status(Status::Initiating, None);
+    let talk = match session.prepare(Direction::Inbound, from.expose()) {
+        Ok(talk) => talk,
+        Err(error) => {
+            tracing::error!(call_id = %id, %error, "the agent cannot be run");
+            return session.refuse(Refusal::new(500), EndedReason::AgentFailed);
+        }
+    };
+    desk.sip.ring(call, None);
+    session.status(Status::Ringing, Some(180));
+
+    // It rings while the greeting is made; the caller may give up meanwhile.
+    let mut talk = talk;
+    tokio::select! {
+        _ = timeout(GREETING, talk.ready()) => {}
+        cause = gave_up(&mut events) => return session.over(cause),
+        reason = session.asked_to_end() => return session.refuse(Refusal::new(480), reason),
+    }
+    if desk.sip.answer(call, sdp).await.is_err() {
+        return session.over(Cause::Cancel);
+    }
+    let plan = match plan {
+        Some(plan) => plan,
+        // Late offer: the answer comes with the ACK (RFC 3261 §13.2.1).
+        None => match late_answer(&mut events, &ability).await {
+            Ok(plan) => plan,
+            Err(cause) => return session.over(cause),
+        },
+    };
+    session.run(Answered { ports, plan, ability, talk, events }).await;
+}
+
+async fn gave_up(events: &mut UnboundedReceiver<Event>) -> Cause {
+    while let Some(event) = events.recv().await {
+        if let Event::Ended { cause, .. } = event {
+            return cause;
+        }
+    }
+    Cause::Cancel
+}
+
+async fn late_answer(
+    events: &mut UnboundedReceiver<Event>,
+    ability: &sip_stack::Ability,
+) -> Result<sip_stack::Plan, Cause> {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Established { sdp: Some(answer), .. } => {
+                return sip_stack::offer::accept(ability, &answer).map_err(|refused| Cause::Rejected(refused.status));
+            }
+            Event::Established { sdp: None, .. } => return Err(Cause::Rejected(488)),
+            Event::Ended { cause, .. } => return Err(cause),
+            _ => {}
+        }
+    }
+    Err(Cause::NoAck)
+}

@@ -1,0 +1,114 @@
+//! Where an offer and an answer become a leg: the words of SDP on one side, of RTP on the other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use codecs::g711::Law;
+use media_core::LegConfig;
+use sip_stack::offer::{Ability, Codec, Plan};
+use sip_stack::{CallHandle, Direction, EndpointConfig, Event, NameAddr, Outgoing, Transport};
+use tokio::sync::mpsc;
+use wire::media::{Media, Ports};
+use wire::sip::{SipConfig, SipHandle};
+
+use crate::phone::PhoneError;
+
+/// What this side can do: PCMU, PCMA and telephone-events on these ports.
+#[must_use]
+pub fn ability(ports: &Ports, address: IpAddr) -> Ability {
+    Ability {
+        address,
+        port: ports.rtp_port(),
+        rtcp_port: ports.rtcp_port(),
+        codecs: vec![Codec::Pcmu, Codec::Pcma],
+        telephone_event: true,
+        session_id: u64::from(random_u32()),
+        version: 1,
+    }
+}
+
+/// The leg that both sides agreed on, with numbers that an attacker cannot guess (RFC 3550 §5.1).
+#[must_use]
+pub fn config(plan: &Plan) -> LegConfig {
+    let random = uuid::Uuid::new_v4().into_bytes();
+    let four = |at: usize| u32::from_be_bytes([random[at], random[at + 1], random[at + 2], random[at + 3]]);
+    LegConfig {
+        law: match plan.law {
+            Codec::Pcmu => Law::Mu,
+            Codec::Pcma => Law::A,
+        },
+        payload_type: plan.payload_type,
+        dtmf_payload_type: plan.dtmf_payload_type,
+        remote: plan.remote,
+        remote_rtcp: plan.remote_rtcp,
+        ssrc: four(0),
+        first_sequence: u16::from_be_bytes([random[9], random[10]]) & 0x7fff,
+        first_timestamp: four(11),
+        cname: format!("{:08x}@sidetone", four(0).rotate_left(7)),
+        sending: matches!(plan.direction, Direction::SendRecv | Direction::SendOnly),
+        receiving: matches!(plan.direction, Direction::SendRecv | Direction::RecvOnly),
+    }
+}
+
+/// Name of a codec as SDP has it.
+#[must_use]
+pub fn codec_name(codec: Codec) -> &'static str {
+    match codec {
+        Codec::Pcmu => "pcmu",
+        Codec::Pcma => "pcma",
+    }
+}
+
+/// A user agent for the test phone: UDP only, on a port of the system's choice.
+///
+/// # Errors
+/// When no socket can be had.
+pub async fn user_agent(address: IpAddr) -> std::io::Result<(SipHandle, mpsc::Receiver<Event>)> {
+    let endpoint = EndpointConfig {
+        user_agent: Some("Sidetone phone".into()),
+        contact_user: "phone".into(),
+        ..EndpointConfig::default()
+    };
+    wire::sip::bind(SipConfig { udp: vec![SocketAddr::new(address, 0)], tcp: Vec::new(), endpoint }).await
+}
+
+/// A pair of ports, for the test phone.
+///
+/// # Errors
+/// When there is none.
+pub fn reserve(media: &Media) -> Result<Ports, PhoneError> {
+    media.reserve().map_err(|error| PhoneError::NotAnswered(error.to_string()))
+}
+
+/// Sends an INVITE with an offer.
+///
+/// # Errors
+/// When the addresses cannot be used or the way there cannot be opened.
+pub async fn invite(
+    sip: &SipHandle,
+    to: &str,
+    from: &str,
+    remote: SocketAddr,
+    ability: &Ability,
+) -> Result<CallHandle, PhoneError> {
+    let tcp = to.contains(";transport=tcp");
+    let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+    let to = to.parse().map_err(|_| PhoneError::Uri(to.to_owned()))?;
+    let from = from.parse().map(NameAddr::new).map_err(|_| PhoneError::Uri(from.to_owned()))?;
+    let unreachable = |error: wire::sip::SipError| PhoneError::NotAnswered(error.to_string());
+    let flow = sip.flow_to(transport, remote).await.map_err(unreachable)?;
+    let sdp = sip_stack::offer::offer(ability);
+    let outgoing = Outgoing { to, from, flow, sdp, headers: Vec::new() };
+    sip.invite(outgoing).await.map_err(unreachable)
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+fn random_u32() -> u32 {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}

@@ -1,0 +1,487 @@
+//! A call between its answer and its end: one task that joins SIP, the conversation, the API and the records.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use control_api::{DialRequest, Ended, Entry, NewCall, RecordingStage, RecordingState};
+use domain::event::Name;
+use domain::{AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, Turn};
+use pipeline::agent::{AgentError, Surroundings};
+use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Spoken};
+use pipeline::flow::{Facts, LocalTime};
+use pipeline::turn::Cause as TurnCause;
+use pipeline::voice_thread::{Echo, Prompt, Seat as VoiceSeat, Talk, Tap};
+use serde_json::{Map, Value, json};
+use sip_stack::{Ability, CallHandle, Cause, Event, Plan, Refusal, Uri};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant as Deadline, sleep_until, timeout};
+use wire::media::Ports;
+
+use super::desk::{BENCH, Desk, ECHO, Seat};
+use super::line::Rings;
+use super::record::Recording;
+use super::{leg, tools};
+
+/// A caller from whom nothing comes for so long is gone.
+const RTP_TIMEOUT_MS: u32 = 30_000;
+/// How long a conversation may take to put its last words on record.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// A recording that is being written, and its row.
+type Open = (RecordingId, Recording);
+
+/// Who talks on this call, while it still rings.
+pub(super) enum Talker {
+    /// An agent.
+    Agent(Box<Conversation>),
+    /// A subject of measurements.
+    Subject(Box<dyn Talk>),
+}
+
+impl Talker {
+    /// Waits for the first sound of a greeting.
+    pub(super) async fn ready(&mut self) {
+        if let Self::Agent(conversation) = self {
+            conversation.ready().await;
+        }
+    }
+}
+
+/// What the answer brought.
+pub(super) struct Answered {
+    pub(super) ports: Ports,
+    pub(super) plan: Plan,
+    pub(super) ability: Ability,
+    pub(super) talk: Talker,
+    pub(super) events: UnboundedReceiver<Event>,
+}
+
+/// One call.
+pub(super) struct Session {
+    desk: Desk,
+    seat: Seat,
+    /// Its name in the SIP task.
+    pub(super) call: CallHandle,
+    /// Who talks.
+    pub(super) agent: Arc<AgentSpec>,
+    direction: Direction,
+    variables: Map<String, Value>,
+    max_duration: Duration,
+    record: bool,
+    orders: UnboundedSender<Order>,
+    inbox: Option<UnboundedReceiver<Order>>,
+    tell: UnboundedSender<ConversationEvent>,
+    told: UnboundedReceiver<ConversationEvent>,
+    /// The caller's last turn, until it is sure that it was not reopened.
+    spoken: Option<Spoken>,
+    degraded: bool,
+}
+
+impl Session {
+    /// Begins an inbound call: its row is the first thing that exists of it.
+    pub(super) fn begin(desk: Desk, seat: Seat, created: NewCall, call: CallHandle, agent: Arc<AgentSpec>) -> Self {
+        let (orders, inbox) = unbounded_channel();
+        let (tell, told) = unbounded_channel();
+        let configured = Duration::from_secs(desk.house.config.limits.call_s);
+        let session = Self {
+            call,
+            direction: created.direction,
+            variables: created.variables.clone(),
+            max_duration: configured.min(Duration::from_millis(agent.limits.max_duration_ms)),
+            record: desk.house.config.recording.enabled && agent.recording.enabled,
+            desk,
+            seat,
+            agent,
+            orders,
+            inbox: Some(inbox),
+            tell,
+            told,
+            spoken: None,
+            degraded: false,
+        };
+        session.write(Entry::Created(Box::new(created)));
+        session
+    }
+
+    /// Begins an outbound call; its SIP name comes with the INVITE.
+    pub(super) fn prepare_outbound(
+        desk: Desk,
+        seat: Seat,
+        created: NewCall,
+        agent: Arc<AgentSpec>,
+        request: &DialRequest,
+    ) -> Self {
+        let mut session = Self::begin(desk, seat, created, CallHandle::from_number(0), agent);
+        if let Some(ms) = request.max_duration_ms {
+            session.max_duration = session.max_duration.min(Duration::from_millis(ms));
+        }
+        session.record = request.record.unwrap_or(session.record) && session.desk.house.config.recording.enabled;
+        session
+    }
+
+    /// The call's id.
+    pub(super) fn id(&self) -> CallId {
+        self.seat.id
+    }
+
+    fn write(&self, entry: Entry) {
+        self.desk.journal.write(self.seat.id, entry);
+    }
+
+    /// A step of the call's life.
+    pub(super) fn status(&self, status: Status, sip_status: Option<u16>) {
+        self.status_with(status, sip_status, Map::new());
+    }
+
+    fn status_with(&self, status: Status, sip_status: Option<u16>, data: Map<String, Value>) {
+        self.desk.mark(self.seat.id, |live| live.status = status);
+        self.write(Entry::Status { status, at_ms: leg::unix_ms(), sip_status, data });
+    }
+
+    /// Waits for somebody to end the call from outside.
+    pub(super) async fn asked_to_end(&mut self) -> EndedReason {
+        match self.seat.ends.recv().await {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Opens what the agent needs and begins its greeting.
+    pub(super) fn prepare(&mut self, direction: Direction, peer: &str) -> Result<Talker, AgentError> {
+        match self.agent.name.as_str() {
+            ECHO => return Ok(Talker::Subject(Box::new(Echo))),
+            BENCH => return Ok(Talker::Subject(Box::<Prompt>::default())),
+            _ => {}
+        }
+        let mut variables = std::collections::BTreeMap::new();
+        for (name, value) in &self.variables {
+            variables.insert(name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+        let caller_number = (direction == Direction::Inbound).then(|| number(peer)).flatten();
+        let facts = Facts { caller_number, now: local_time(self.agent.timezone.as_deref()), variables };
+        let orders = self.inbox.take().unwrap_or_else(|| unbounded_channel().1);
+        let around = Surroundings { speech: self.desk.speech.as_ref(), facts, events: self.tell.clone(), orders };
+        pipeline::agent::build(&self.agent, around).map(|conversation| Talker::Agent(Box::new(conversation)))
+    }
+
+    /// Refuses the call on the wire and in its row.
+    pub(super) fn refuse(self, refusal: Refusal, reason: EndedReason) {
+        let status = refusal.status;
+        self.desk.sip.reject(self.call, refusal);
+        self.end(reason, Some(status), None);
+    }
+
+    /// The call ended before it was answered.
+    pub(super) fn over(self, cause: Cause) {
+        let (reason, status) = before_answer(cause);
+        self.end(reason, status, None);
+    }
+
+    /// Writes the end; the first one counts.
+    pub(super) fn end(self, reason: EndedReason, sip_status: Option<u16>, media: Option<Value>) {
+        tracing::info!(call_id = %self.seat.id, reason = reason.as_str(), sip_status, "call ended");
+        let ended = Ended { reason, at_ms: leg::unix_ms(), sip_status, media, degraded: self.degraded };
+        self.write(Entry::Ended(Box::new(ended)));
+    }
+
+    /// The answered call, to its end.
+    pub(super) async fn run(mut self, answered: Answered) {
+        let Answered { ports, plan, mut ability, talk, mut events } = answered;
+        let answered_at = Instant::now();
+        let (line, control) = self.desk.media.open(ports, leg::config(&plan));
+        let (tap, recording) = self.open_recording();
+        let (ear, codec) = (pipeline::agent::ear(&self.agent).ok(), leg::codec_name(plan.law));
+        let mut data = Map::new();
+        data.insert("codec".into(), codec.into());
+        data.insert("agent".into(), self.agent.name.clone().into());
+        let talk: Box<dyn Talk> = match talk {
+            Talker::Agent(conversation) => {
+                let [stt, llm, tts] = conversation.engines();
+                data.insert("engines".into(), json!({"stt": stt, "llm": llm, "tts": tts}));
+                conversation
+            }
+            Talker::Subject(subject) => subject,
+        };
+        self.status_with(Status::InProgress, Some(200), data);
+        let ear = ear.filter(|_| self.agent.name != ECHO);
+        self.desk.voice.seat(VoiceSeat { talk, line: Box::new(Rings::new(line)), ear, tap, answered: answered_at });
+
+        let limit = sleep_until(Deadline::now() + self.max_duration);
+        tokio::pin!(limit);
+        let (reason, by_us) = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Ended { cause, .. }) => break (after_answer(cause, self.direction), false),
+                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &control).await,
+                    Some(Event::Info { digits, .. }) => tracing::debug!(call_id = %self.seat.id, keys = digits.len(), "keys by INFO"),
+                    Some(_) => {}
+                    None => break (EndedReason::Internal, true),
+                },
+                Some(event) = self.told.recv() => if let Some(reason) = self.heed(event).await {
+                    break (reason, true);
+                },
+                reason = self.seat.ends.recv() => break (reason.unwrap_or(EndedReason::Internal), true),
+                () = &mut limit => break (EndedReason::MaxDuration, true),
+            }
+        };
+        if by_us {
+            self.desk.sip.end(self.call);
+        }
+        let _ = self.orders.send(Order::Bye);
+        // Measurements have no conversation, and nobody took their inbox.
+        if self.inbox.is_none() && timeout(CLOSING, self.last_words()).await.is_err() {
+            tracing::warn!(call_id = %self.seat.id, "the conversation did not close in time");
+        }
+        self.flush_spoken();
+        let stats = control.stats();
+        drop(control); // the leg ends, its line goes, the voice thread lets go of the tap
+        self.close_recording(recording).await;
+        self.end(reason, None, Some(media_block(&stats, codec)));
+    }
+
+    async fn last_words(&mut self) {
+        while let Some(event) = self.told.recv().await {
+            if matches!(event, ConversationEvent::Closed) {
+                break;
+            }
+            self.heed(event).await;
+        }
+    }
+
+    fn open_recording(&self) -> (Option<Box<dyn Tap>>, Option<Open>) {
+        if !self.record || self.agent.name == ECHO {
+            return (None, None);
+        }
+        let id = RecordingId(uuid::Uuid::now_v7());
+        let (tap, recording) = self.desk.recorder.open(self.desk.house.config.recording.dir.join(self.locator()));
+        self.write(Entry::Recording(self.recording_state(id, RecordingStage::Writing, None)));
+        (Some(tap), Some((id, recording)))
+    }
+
+    fn locator(&self) -> String {
+        format!("{}.wav", self.seat.id)
+    }
+
+    fn recording_state(
+        &self,
+        id: RecordingId,
+        state: RecordingStage,
+        finished: Option<&super::record::Finished>,
+    ) -> RecordingState {
+        RecordingState {
+            id,
+            state,
+            locator: self.locator(),
+            format: "wav",
+            channels: 2,
+            duration_ms: finished.map(|file| file.duration_ms),
+            bytes: finished.map(|file| file.bytes),
+            sha256: finished.map(|file| file.sha256.clone()),
+        }
+    }
+
+    async fn close_recording(&self, recording: Option<Open>) {
+        let Some((id, recording)) = recording else { return };
+        // The tap is dropped by the voice thread at its next step.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let finished = recording.finish().await;
+        let state = if finished.is_some() { RecordingStage::Ready } else { RecordingStage::Failed };
+        self.write(Entry::Recording(self.recording_state(id, state, finished.as_ref())));
+    }
+
+    async fn renegotiate(
+        &self,
+        offer: Option<&sip_stack::Sdp>,
+        ability: &mut Ability,
+        control: &wire::media::LegControl,
+    ) {
+        ability.version += 1;
+        let Some(offer) = offer else {
+            let _ = self.desk.sip.answer(self.call, sip_stack::offer::offer(ability)).await;
+            return;
+        };
+        match sip_stack::offer::answer(offer, ability) {
+            Ok((answer, plan)) => {
+                let held = !matches!(plan.direction, sip_stack::Direction::SendRecv);
+                let _ = self.orders.send(Order::Hold(held));
+                let name = if held { Name::HoldStarted } else { Name::HoldEnded };
+                self.write(Entry::Event { name, data: json!({"by": "caller"}) });
+                control.update(leg::config(&plan));
+                let _ = self.desk.sip.answer(self.call, answer).await;
+            }
+            Err(refused) => self.desk.sip.reject(self.call, refused),
+        }
+    }
+
+    /// What the conversation tells; the reason when it wants the call to end.
+    async fn heed(&mut self, event: ConversationEvent) -> Option<EndedReason> {
+        match event {
+            ConversationEvent::Caller(spoken) => {
+                if !spoken.again {
+                    self.flush_spoken();
+                }
+                let start = self.spoken.take().map_or(spoken.start, |earlier| earlier.start);
+                self.spoken = Some(Spoken { start, ..spoken });
+            }
+            ConversationEvent::Amended { text, .. } => {
+                if let Some(spoken) = &mut self.spoken {
+                    spoken.text = text;
+                }
+            }
+            ConversationEvent::Agent(said) => {
+                // An answer that was heard settles the turn before it.
+                self.flush_spoken();
+                self.write(Entry::Turn(Box::new(agent_turn(*said))));
+            }
+            ConversationEvent::Interrupted { at } => {
+                self.write(Entry::Event { name: Name::TurnInterrupted, data: json!({"at_ms": at}) });
+            }
+            ConversationEvent::Resumed { paused_ms } => {
+                self.write(Entry::Event { name: Name::TurnResumed, data: json!({"paused_ms": paused_ms}) });
+            }
+            ConversationEvent::Key { digit, at } => {
+                let data = json!({"digit": char::from(digit).to_string(), "at_ms": at, "via": "rfc4733"});
+                self.write(Entry::Event { name: Name::DtmfReceived, data });
+            }
+            ConversationEvent::Activity(activity) => {
+                self.desk.mark(self.seat.id, |live| live.activity = Some(activity))
+            }
+            ConversationEvent::Tool { id, name, arguments } => self.run_tool(id, name, &arguments).await,
+            ConversationEvent::Hold(on) => {
+                let name = if on { Name::HoldStarted } else { Name::HoldEnded };
+                self.write(Entry::Event { name, data: json!({"by": "music"}) });
+            }
+            ConversationEvent::Degraded { stage } => {
+                self.degraded = true;
+                self.write(Entry::Event { name: Name::Degraded, data: json!({"stage": stage}) });
+            }
+            ConversationEvent::Silent { ms } if ms >= RTP_TIMEOUT_MS => return Some(EndedReason::RtpTimeout),
+            ConversationEvent::Hangup(cause) => {
+                return Some(match cause {
+                    TurnCause::AgentEnded | TurnCause::NoMark => EndedReason::AgentHungUp,
+                    TurnCause::MailboxUnavailable => EndedReason::VoicemailHungUp,
+                    TurnCause::MaxCall => EndedReason::MaxDuration,
+                });
+            }
+            ConversationEvent::Silent { .. }
+            | ConversationEvent::Partial(_)
+            | ConversationEvent::ToolCancelled { .. }
+            | ConversationEvent::Closed => {}
+        }
+        None
+    }
+
+    fn flush_spoken(&mut self) {
+        if let Some(spoken) = self.spoken.take() {
+            self.write(Entry::Turn(Box::new(Turn::new(Speaker::Caller, spoken.text, spoken.start, spoken.end))));
+        }
+    }
+
+    async fn run_tool(&mut self, id: String, name: String, arguments: &str) {
+        let began = Instant::now();
+        let shown: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
+        let data = json!({"invocation_id": id, "tool": name, "arguments": shown});
+        self.write(Entry::Event { name: Name::ToolStarted, data });
+        let (store, tenant) = (&self.desk.store, self.desk.tenant);
+        let outcome = tools::run(store, tenant, self.seat.id, id, &name, arguments).await;
+        let duration_ms = began.elapsed().as_millis() as u64;
+        let data = json!({"invocation_id": outcome.result.id, "tool": name, "ok": outcome.result.ok, "duration_ms": duration_ms,
+                          "result_excerpt": outcome.result.text.chars().take(200).collect::<String>()});
+        self.write(Entry::Event { name: Name::ToolFinished, data });
+        if let Some(entry) = outcome.entry {
+            self.write(entry);
+        }
+        let _ = self.orders.send(Order::ToolResult(outcome.result));
+    }
+}
+
+fn agent_turn(said: Said) -> Turn {
+    let mut turn = Turn::new(Speaker::Agent, said.text, said.start, said.end);
+    turn.interrupted = said.interrupted;
+    turn.heard_text = (said.heard_text != turn.text).then_some(said.heard_text);
+    turn.latency = said.latency;
+    turn
+}
+
+fn before_answer(cause: Cause) -> (EndedReason, Option<u16>) {
+    match cause {
+        Cause::Rejected(status) => {
+            let reason = match status {
+                486 | 600 => EndedReason::Busy,
+                408 | 480 => EndedReason::NoAnswer,
+                487 => EndedReason::Canceled,
+                603 | 607 | 608 => EndedReason::Declined,
+                404 | 484 | 604 => EndedReason::UnknownNumber,
+                488 | 606 => EndedReason::CodecMismatch,
+                401 | 403 | 407 => EndedReason::AuthFailed,
+                _ => EndedReason::Unreachable,
+            };
+            (reason, Some(status))
+        }
+        Cause::Cancel | Cause::Bye | Cause::Local => (EndedReason::Canceled, Some(487)),
+        Cause::Timeout => (EndedReason::NoAnswer, Some(408)),
+        Cause::NoAck => (EndedReason::NoAck, None),
+    }
+}
+
+fn after_answer(cause: Cause, direction: Direction) -> EndedReason {
+    match (cause, direction) {
+        (Cause::Bye | Cause::Cancel, Direction::Inbound) => EndedReason::CallerHungUp,
+        (Cause::Bye | Cause::Cancel, Direction::Outbound) => EndedReason::CalleeHungUp,
+        (Cause::NoAck, _) => EndedReason::NoAck,
+        (Cause::Local, _) => EndedReason::AgentHungUp,
+        (Cause::Timeout | Cause::Rejected(_), _) => EndedReason::RtpTimeout,
+    }
+}
+
+fn media_block(stats: &media_core::Stats, codec: &str) -> Value {
+    json!({
+        "codec": codec, "ptime_ms": 20, "srtp": null, "rx_packets": stats.received, "tx_packets": stats.sent, "lost": stats.lost,
+        "late": stats.late, "duplicate": stats.duplicate, "strangers": stats.strangers, "concealed_ms": stats.concealed_ms,
+        "jitter_ms": stats.jitter_ms, "rtt_ms": stats.rtt_ms, "mos": stats.mos,
+    })
+}
+
+/// What stands in a row for a caller: the user part if it is a number, else the address.
+pub(super) fn address(uri: &Uri) -> String {
+    match uri.user() {
+        Some(user) if number(user).is_some() => user.to_owned(),
+        _ => uri.to_string(),
+    }
+}
+
+/// The number in an address, if there is one that could be called back.
+fn number(address: &str) -> Option<String> {
+    let user = address.strip_prefix("sip:").unwrap_or(address);
+    let user = user.split(['@', ';']).next().unwrap_or_default();
+    let digits = user.strip_prefix('+').unwrap_or(user);
+    (digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| user.to_owned())
+}
+
+/// The date and time of day where the agent speaks for: what "tomorrow" means to its callers.
+fn local_time(zone: Option<&str>) -> LocalTime {
+    let zone = zone.and_then(|name| jiff::tz::TimeZone::get(name).ok()).unwrap_or_else(jiff::tz::TimeZone::system);
+    let now = jiff::Timestamp::now();
+    LocalTime::from_unix(now.as_second() + i64::from(zone.to_offset(now).seconds()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_from_names() {
+        assert_eq!(number("sip:+491701234567@carrier.example").as_deref(), Some("+491701234567"));
+        assert_eq!(number("0301234567").as_deref(), Some("0301234567"));
+        assert_eq!(number("sip:alice@example.org"), None);
+        assert_eq!(number("sip:12@example.org"), None);
+    }
+
+    #[test]
+    fn refusals_become_the_reasons_of_the_table() {
+        assert_eq!(before_answer(Cause::Rejected(486)), (EndedReason::Busy, Some(486)));
+        assert_eq!(before_answer(Cause::Rejected(503)), (EndedReason::Unreachable, Some(503)));
+        assert_eq!(before_answer(Cause::Cancel), (EndedReason::Canceled, Some(487)));
+        assert_eq!(after_answer(Cause::Bye, Direction::Outbound), EndedReason::CalleeHungUp);
+    }
+}

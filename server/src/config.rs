@@ -1,0 +1,427 @@
+//! Configuration: one file, then the environment, parsed and checked before a port opens.
+//!
+//! `conf/sidetone.toml` names every key with its default; `SIDETONE__SECTION__KEY` overrides one of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Prefix of the environment's overrides.
+const PREFIX: &str = "SIDETONE__";
+
+/// Why a configuration cannot be used; the process exits with 78 (`EX_CONFIG`).
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("configuration file {path}: {reason}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What the parser says, with the line.
+        reason: String,
+    },
+    /// A key is unknown or its value has the wrong type.
+    #[error("configuration: {0}")]
+    Shape(String),
+    /// A value has the right type and cannot be used.
+    #[error("configuration: {key} = {value:?}: {reason}")]
+    Value {
+        /// Section and key.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// SIP listeners.
+    pub sip: Sip,
+    /// RTP ports and threads.
+    pub rtp: Rtp,
+    /// The HTTP API.
+    pub http: Http,
+    /// The database.
+    pub store: Store,
+    /// Recordings.
+    pub recording: Recording,
+    /// Built-in speech.
+    pub speech: Speech,
+    /// Agents and who gets them.
+    pub agents: Agents,
+    /// Limits of this node.
+    pub limits: Limits,
+    /// Logging.
+    pub log: Log,
+    /// For development and measurement.
+    pub dev: Dev,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sip {
+    /// Where to listen on UDP; "" = not at all.
+    pub udp: String,
+    /// Where to listen on TCP; "" = not at all.
+    pub tcp: String,
+    /// What `Server` and `User-Agent` say; "" = the headers are left out.
+    pub user_agent: String,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self { udp: "0.0.0.0:5060".into(), tcp: "0.0.0.0:5060".into(), user_agent: "Sidetone".into() }
+    }
+}
+
+/// `[rtp]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtp {
+    /// First and last port, as "16384-32767".
+    pub ports: String,
+    /// The address that SDP names; "" = the address a call came in on.
+    pub address: String,
+    /// Media threads; 0 = one for each two cores.
+    pub threads: usize,
+    /// How long a port rests between two calls, in ms.
+    pub draining_ms: u64,
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Self { ports: "16384-32767".into(), address: String::new(), threads: 0, draining_ms: 4000 }
+    }
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where the API listens.
+    pub listen: String,
+    /// Sets the first-run key beforehand; from the environment, never from the file.
+    pub bootstrap_key: String,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into(), bootstrap_key: String::new() }
+    }
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// `sqlite://path` or `postgres://…`.
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite://var/sidetone.db".into() }
+    }
+}
+
+/// `[recording]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recording {
+    /// Whether calls are recorded.
+    pub enabled: bool,
+    /// Where the files go.
+    pub dir: PathBuf,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self { enabled: true, dir: "var/recordings".into() }
+    }
+}
+
+/// `[speech]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Speech {
+    /// The worker's binary; "" = `speech-worker` beside this one.
+    pub worker: String,
+    /// Worker processes.
+    pub workers: usize,
+    /// The built-in voice.
+    pub voice: String,
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self { worker: String::new(), workers: 1, voice: "slt".into() }
+    }
+}
+
+/// `[agents]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// A folder of `*.toml`, one agent each.
+    pub dir: PathBuf,
+    /// The agent that `sip:demo@HOST` reaches.
+    pub demo: String,
+    /// Networks whose calls are taken without a trunk, beside loopback.
+    pub trusted: Vec<String>,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self { dir: "conf/agents".into(), demo: "receptionist".into(), trusted: Vec::new() }
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Calls at once; more are refused with 503.
+    pub calls: usize,
+    /// Longest call, in seconds.
+    pub call_s: u64,
+    /// How long running calls may finish after SIGTERM, in seconds.
+    pub drain_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls: 500, call_s: 3600, drain_s: 60 }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, or directives as `info,wire=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into() }
+    }
+}
+
+/// `[dev]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dev {
+    /// Answers `sip:bench@HOST` and `sip:echo@HOST` from loopback.
+    pub bench: bool,
+}
+
+/// Addresses and ranges that were text in the file, parsed.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// SIP over UDP.
+    pub sip_udp: Vec<SocketAddr>,
+    /// SIP over TCP.
+    pub sip_tcp: Vec<SocketAddr>,
+    /// RTP ports.
+    pub rtp_ports: RangeInclusive<u16>,
+    /// Address for SDP, if it is given.
+    pub rtp_address: Option<IpAddr>,
+    /// HTTP.
+    pub http: SocketAddr,
+}
+
+impl Config {
+    /// Reads the file and lays the environment over it.
+    ///
+    /// # Errors
+    /// Names the file, key, value and reason.
+    pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut table = match path {
+            None => toml::Table::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?
+                .parse::<toml::Table>()
+                .map_err(|error| ConfigError::Malformed { path: path.into(), reason: error.to_string() })?,
+        };
+        for (name, value) in environment {
+            let Some(key) = name.strip_prefix(PREFIX) else { continue };
+            let Some((section, key)) = key.split_once("__") else {
+                return Err(ConfigError::Shape(format!("{name}: expected {PREFIX}SECTION__KEY")));
+            };
+            let section = table
+                .entry(section.to_lowercase())
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                .as_table_mut()
+                .ok_or_else(|| ConfigError::Shape(format!("{name}: {section} is not a section")))?;
+            section.insert(key.to_lowercase(), literal(&key.to_lowercase(), value));
+        }
+        toml::Value::Table(table).try_into::<Self>().map_err(|error| ConfigError::Shape(one_line(&error.to_string())))
+    }
+
+    /// Parses the values that are text.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn check(&self) -> Result<Checked, ConfigError> {
+        let sip_udp = listeners("sip.udp", &self.sip.udp)?;
+        let sip_tcp = listeners("sip.tcp", &self.sip.tcp)?;
+        if sip_udp.is_empty() && sip_tcp.is_empty() {
+            return Err(value("sip.udp", &self.sip.udp, "no SIP listener at all; set sip.udp or sip.tcp"));
+        }
+        let rtp_address = match self.rtp.address.as_str() {
+            "" => None,
+            text => Some(text.parse::<IpAddr>().map_err(|error| value("rtp.address", text, error))?),
+        };
+        let store = &self.store.url;
+        if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| store.starts_with(scheme)) {
+            return Err(value("store.url", "…", "must begin with sqlite:// or postgres://"));
+        }
+        if self.limits.calls == 0 {
+            return Err(value("limits.calls", "0", "must be at least 1"));
+        }
+        if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
+            return Err(value("log.level", &self.log.level, "expected a level or directives as `info,wire=debug`"));
+        }
+        Ok(Checked {
+            sip_udp,
+            sip_tcp,
+            rtp_ports: ports(&self.rtp.ports)?,
+            rtp_address,
+            http: self.http.listen.parse().map_err(|error| value("http.listen", &self.http.listen, error))?,
+        })
+    }
+
+    /// Media threads: as configured, or one for each two cores.
+    #[must_use]
+    pub fn media_threads(&self) -> usize {
+        match self.rtp.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+            threads => threads,
+        }
+    }
+}
+
+/// An environment value in the type that TOML would give it; keys that hold text stay text.
+fn literal(key: &str, text: String) -> toml::Value {
+    if key.ends_with("key") || key == "url" {
+        return toml::Value::String(text);
+    }
+    match format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v")) {
+        Some(value @ (toml::Value::Boolean(_) | toml::Value::Integer(_) | toml::Value::Array(_))) => value,
+        _ => toml::Value::String(text),
+    }
+}
+
+fn listeners(key: &'static str, text: &str) -> Result<Vec<SocketAddr>, ConfigError> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| part.parse().map_err(|_| value(key, part, "expected address:port, as 0.0.0.0:5060")))
+        .collect()
+}
+
+fn ports(text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
+    let wrong = |reason: &str| value("rtp.ports", text, reason);
+    let (first, last) = text.split_once('-').ok_or_else(|| wrong("expected first-last, as 16384-32767"))?;
+    let first = first.trim().parse::<u16>().map_err(|_| wrong("the first port is not a number below 65536"))?;
+    let last = last.trim().parse::<u16>().map_err(|_| wrong("the last port is not a number below 65536"))?;
+    if first < 1024 || last <= first {
+        return Err(wrong("the range needs at least one pair of ports above 1023"));
+    }
+    Ok(first..=last)
+}
+
+fn value(key: &'static str, value: &str, reason: impl ToString) -> ConfigError {
+    ConfigError::Value { key, value: value.to_owned(), reason: reason.to_string() }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// An address of the unspecified kind tells nobody where to send; what to name instead when nothing is known.
+#[must_use]
+pub fn reachable(address: IpAddr) -> IpAddr {
+    if address.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::load(None, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn defaults_can_be_used() {
+        let config = load(&[]).unwrap();
+        let checked = config.check().unwrap();
+        assert_eq!(checked.rtp_ports, 16384..=32767);
+        assert_eq!(checked.http.port(), 8080);
+    }
+
+    #[test]
+    fn the_shipped_file_holds_every_key_with_its_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/sidetone.toml");
+        let shipped = Config::load(Some(&path), std::iter::empty()).unwrap();
+        assert_eq!(format!("{shipped:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn the_environment_overrides_in_the_right_type() {
+        let config = load(&[
+            ("SIDETONE__SIP__UDP", "127.0.0.1:5070"),
+            ("SIDETONE__DEV__BENCH", "true"),
+            ("SIDETONE__LIMITS__CALLS", "3"),
+            ("SIDETONE__HTTP__BOOTSTRAP_KEY", "123"),
+            ("HOME", "/x"),
+        ])
+        .unwrap();
+        assert_eq!(config.sip.udp, "127.0.0.1:5070");
+        assert!(config.dev.bench);
+        assert_eq!(config.limits.calls, 3);
+        assert_eq!(config.http.bootstrap_key, "123");
+    }
+
+    #[test]
+    fn a_wrong_key_is_named() {
+        let error = load(&[("SIDETONE__SIP__UPD", "x")]).unwrap_err().to_string();
+        assert!(error.contains("upd") && error.contains("sip"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named() {
+        let error = load(&[("SIDETONE__LIMITS__CALLS", "many")]).unwrap_err().to_string();
+        assert!(error.contains("calls"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_names_key_value_and_reason() {
+        for (name, text, key) in [
+            ("SIDETONE__SIP__UDP", "nowhere", "sip.udp"),
+            ("SIDETONE__RTP__PORTS", "5-3", "rtp.ports"),
+            ("SIDETONE__HTTP__LISTEN", "8080", "http.listen"),
+            ("SIDETONE__STORE__URL", "mysql://x", "store.url"),
+        ] {
+            let error = load(&[(name, text)]).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

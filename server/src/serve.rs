@@ -1,0 +1,166 @@
+//! `sidetone serve`: opens everything in order, serves until a signal, closes everything in the other order.
+
+use std::time::Duration;
+
+use control_api::{App, Entry, Journal, JournalSettings, RecordingStage, RecordingState, Store};
+use domain::EndedReason;
+use pipeline::offline::{Speech, SpeechConfig};
+use pipeline::voice_thread::Voice;
+use sip_stack::EndpointConfig;
+use wire::media::{Media, MediaConfig};
+use wire::sip::SipConfig;
+
+use crate::call::desk::{Desk, Parts};
+use crate::call::record::{Recorder, salvage};
+use crate::house::House;
+use crate::shutdown::Signals;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Opens the database and brings it to this version.
+///
+/// # Errors
+/// When it cannot be opened, in one line.
+pub async fn open_store(house: &House) -> Result<Store, Failure> {
+    let url = &house.config.store.url;
+    if let Some(dir) = url.strip_prefix("sqlite://").and_then(|path| std::path::Path::new(path).parent()) {
+        std::fs::create_dir_all(dir).map_err(|error| format!("store.url: {}: {error}", dir.display()))?;
+    }
+    let store = Store::open(url).await.map_err(|error| format!("store.url: {error}"))?;
+    store.migrate().await.map_err(|error| format!("store.url: {error}"))?;
+    Ok(store)
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The first thing that cannot be opened, in one line.
+pub async fn serve(house: House) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let store = open_store(&house).await?;
+    let key = Some(house.config.http.bootstrap_key.as_str()).filter(|key| !key.is_empty());
+    let first = store.first_run(key).await.map_err(|error| format!("http.bootstrap_key: {error}"))?;
+    let journal = Journal::start(store.clone(), JournalSettings::default());
+    close_orphans(&house, &store, &journal).await?;
+    if house.config.recording.enabled {
+        let dir = &house.config.recording.dir;
+        std::fs::create_dir_all(dir).map_err(|error| format!("recording.dir: {}: {error}", dir.display()))?;
+    }
+
+    let checked = house.checked.clone();
+    let http = tokio::net::TcpListener::bind(checked.http)
+        .await
+        .map_err(|error| format!("http.listen {}: {error}", checked.http))?;
+    let user_agent = Some(house.config.sip.user_agent.clone()).filter(|name| !name.is_empty());
+    let endpoint = EndpointConfig { user_agent, ..EndpointConfig::default() };
+    let (sip, events) = wire::sip::bind(SipConfig { udp: checked.sip_udp, tcp: checked.sip_tcp, endpoint }).await?;
+    let media = Media::start(MediaConfig {
+        threads: house.config.media_threads(),
+        bind: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        advertise: std::net::Ipv4Addr::LOCALHOST.into(),
+        ports: checked.rtp_ports,
+        draining: Duration::from_millis(house.config.rtp.draining_ms),
+    })?;
+    let speech = open_speech(&house).await;
+    let recordings = house.config.recording.dir.clone();
+    let drain = Duration::from_secs(house.config.limits.drain_s);
+    let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
+    let desk = Desk::new(Parts {
+        store: store.clone(),
+        journal: journal.clone(),
+        media,
+        voice: Voice::start(1)?,
+        sip,
+        recorder: Recorder::start()?,
+        speech,
+        tenant: first.tenant,
+        house,
+    });
+    let calls = tokio::spawn(desk.clone().run(events));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let app = App { store, journal: journal.clone(), switchboard: std::sync::Arc::new(desk.clone()), recordings };
+    let api = tokio::spawn(
+        axum::serve(http, control_api::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>())
+            .with_graceful_shutdown(async {
+                let _ = stopped.await;
+            })
+            .into_future(),
+    );
+    crate::say(&hello);
+    tracing::info!("serving");
+
+    let signal = signals.next().await;
+    tracing::info!(signal, calls = desk.live_calls(), "draining");
+    desk.drain();
+    let patience = tokio::time::sleep(drain);
+    tokio::pin!(patience);
+    while desk.live_calls() > 0 {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            () = &mut patience => break,
+            _ = signals.next() => break,
+        }
+    }
+    desk.end_all(EndedReason::DrainForced);
+    let closing = tokio::time::Instant::now() + Duration::from_secs(5);
+    while desk.live_calls() > 0 && tokio::time::Instant::now() < closing {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let _ = stop.send(());
+    let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
+    calls.abort();
+    if tokio::time::timeout(Duration::from_secs(10), journal.flush()).await.is_err() {
+        tracing::error!(entries = journal.counts().backlog, "the database did not take the last entries");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Calls that an earlier run left behind are closed with their evidence, and their recordings described as they are.
+async fn close_orphans(house: &House, store: &Store, journal: &Journal) -> Result<(), Failure> {
+    for orphan in store.close_orphans(&house.node, house.boot).await? {
+        tracing::warn!(call_id = %orphan.call, "an earlier run left this call behind");
+        for (id, locator) in orphan.recordings {
+            let file = salvage(&house.config.recording.dir.join(&locator));
+            let state = if file.is_some() { RecordingStage::Ready } else { RecordingStage::Failed };
+            let state = RecordingState {
+                id,
+                state,
+                locator,
+                format: "wav",
+                channels: 2,
+                duration_ms: file.as_ref().map(|file| file.duration_ms),
+                bytes: file.as_ref().map(|file| file.bytes),
+                sha256: file.map(|file| file.sha256),
+            };
+            journal.write(orphan.call, Entry::Recording(state));
+        }
+    }
+    Ok(())
+}
+
+async fn open_speech(house: &House) -> Option<Speech> {
+    let speech = &house.config.speech;
+    let config = SpeechConfig { worker: house.worker(), workers: speech.workers, voice: speech.voice.clone() };
+    match Speech::start(config).await {
+        Ok(speech) => Some(speech),
+        Err(unavailable) => {
+            tracing::warn!("{unavailable}; agents that use it beep and understand keys only");
+            None
+        }
+    }
+}
+
+/// Printed once, so that a newcomer knows whom to call.
+fn hello(house: &House, key: Option<&str>) -> String {
+    let port = house.checked.sip_udp.first().or(house.checked.sip_tcp.first()).map_or(5060, std::net::SocketAddr::port);
+    let at = if port == 5060 { String::new() } else { format!(":{port}") };
+    let mut text = format!(
+        "Sidetone is up. Call sip:{}@<this machine>{at} with a softphone, or:\n  sidetone call sip:demo@127.0.0.1{at} --say \"i would like to book an appointment\"\nAPI: http://{}/docs",
+        "demo", house.checked.http
+    );
+    if let Some(key) = key {
+        text.push_str(&format!("\nAPI key, shown this once: {key}"));
+    }
+    text
+}
