@@ -264,12 +264,23 @@ impl Config {
             let Some((section, key)) = key.split_once("__") else {
                 return Err(ConfigError::Shape(format!("{name}: expected {PREFIX}SECTION__KEY")));
             };
-            let section = table
-                .entry(section.to_lowercase())
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
-                .as_table_mut()
-                .ok_or_else(|| ConfigError::Shape(format!("{name}: {section} is not a section")))?;
-            section.insert(key.to_lowercase(), literal(&key.to_lowercase(), value));
+            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let mut with = |value: toml::Value| -> Result<bool, ConfigError> {
+                table
+                    .entry(section.clone())
+                    .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                    .as_table_mut()
+                    .ok_or_else(|| ConfigError::Shape(format!("{name}: {section} is not a section")))?
+                    .insert(key.clone(), value);
+                Ok(toml::Value::Table(table.clone()).try_into::<Self>().is_ok())
+            };
+            // The key's own type decides: a port alone is text where text is wanted and a number where a number is.
+            if !with(toml::Value::String(value.clone()))?
+                && let Some(literal) = literal(&value)
+                && !with(literal)?
+            {
+                with(toml::Value::String(value))?;
+            }
         }
         toml::Value::Table(table).try_into::<Self>().map_err(|error| ConfigError::Shape(one_line(&error.to_string())))
     }
@@ -317,14 +328,11 @@ impl Config {
     }
 }
 
-/// An environment value in the type that TOML would give it; keys that hold text stay text.
-fn literal(key: &str, text: String) -> toml::Value {
-    if key.ends_with("key") || key == "url" {
-        return toml::Value::String(text);
-    }
-    match format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v")) {
-        Some(value @ (toml::Value::Boolean(_) | toml::Value::Integer(_) | toml::Value::Array(_))) => value,
-        _ => toml::Value::String(text),
+/// An environment value as TOML would read it, where that is not text.
+fn literal(text: &str) -> Option<toml::Value> {
+    match format!("v = {text}").parse::<toml::Table>().ok()?.remove("v")? {
+        toml::Value::String(_) => None,
+        value => Some(value),
     }
 }
 
