@@ -278,6 +278,7 @@ fn shown_note(note: &Note) -> String {
         Note::ToolTimedOut(id) => format!("tool {id} timed out"),
         Note::KeyStored(digit) => format!("key {} stored", char::from(*digit)),
         Note::RecogniserLost => "backup recogniser gets the last 5 s of audio".into(),
+        Note::MarkLost(r#gen) => format!("mark of g{gen} lost", gen = r#gen),
         Note::Reset => "reset".into(),
     }
 }

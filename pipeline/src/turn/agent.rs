@@ -156,6 +156,9 @@ impl Turns {
     }
 
     pub(super) fn mark_lost(&mut self, now: Ms) {
+        if let Some(r#gen) = self.speaking() {
+            self.note(Note::MarkLost(r#gen));
+        }
         if self.ending {
             self.agent = Agent::Idle;
             return self.hang_up(Cause::NoMark, now);
@@ -237,6 +240,9 @@ impl Turns {
             return;
         }
         if thought.hedged {
+            let results = std::mem::take(&mut thought.results);
+            self.tools.results.extend(results);
+            self.tools.muted = true;
             self.agent = Agent::Idle;
             return self.own_line(Line::Apology, None, now);
         }
@@ -304,6 +310,7 @@ impl Turns {
         if own {
             return;
         }
+        self.tools.muted = true;
         self.own_line(Line::Apology, None, now);
         if let Agent::Thinking(thought) = &mut self.agent {
             thought.protected = protected;

@@ -184,6 +184,7 @@ impl Turns {
         let mut thought = Thought::new(r#gen, turn, origin, now);
         thought.said = said.clone();
         thought.results = std::mem::take(&mut self.tools.results);
+        self.tools.muted = false;
         thought.protected = manner == Manner::WrapUp;
         thought.over = manner == Manner::WrapUp;
         self.say(Out::Generate { r#gen, turn, said, speculative: false, results: thought.results.clone(), manner });

@@ -398,6 +398,8 @@ pub enum Note {
     KeyStored(u8),
     /// The recogniser was lost.
     RecogniserLost,
+    /// Playout never reported the end of this generation; it is taken as heard.
+    MarkLost(Gen),
     /// A state without a way out was left by force: a fault of this machine, counted.
     Reset,
 }

@@ -269,6 +269,8 @@ pub(super) struct Running {
 pub(super) struct Tools {
     pub(super) running: Vec<Running>,
     pub(super) results: Vec<String>,
+    /// The model failed to answer these results: they ride along with the next turn and ask for nothing by themselves.
+    pub(super) muted: bool,
     pub(super) seen: BTreeSet<String>,
     pub(super) filler_at: Option<Ms>,
 }

@@ -76,6 +76,7 @@ impl Turns {
 
     fn tool_over(&mut self, id: String) {
         self.tools.results.push(id);
+        self.tools.muted = false;
         if self.tools.running.is_empty() {
             self.tools.filler_at = None;
         }
@@ -101,7 +102,7 @@ impl Turns {
         if !self.floor_is_free() || !self.tools.running.is_empty() {
             return;
         }
-        let waiting = !self.tools.results.is_empty();
+        let waiting = !self.tools.results.is_empty() && !self.tools.muted;
         match &mut self.agent {
             Agent::Idle if waiting && !self.ending => self.generate(self.turn, Said::Nothing, Manner::First, now),
             Agent::Thinking(thought) if thought.tooling && !thought.ready => {
