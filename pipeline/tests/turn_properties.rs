@@ -32,8 +32,24 @@ impl Random {
 }
 
 const PHRASES: &[&str] = &[
-    "okay", "uh-huh", "yes", "no", "wait", "I would like a table", "and then", "um", "five five", "at example dot com", "bye",
-    "hold on one moment", "Wednesday.", "what about Sunday?", "thank you", "press one for sales", "please leave a message", "M I K",
+    "okay",
+    "uh-huh",
+    "yes",
+    "no",
+    "wait",
+    "I would like a table",
+    "and then",
+    "um",
+    "five five",
+    "at example dot com",
+    "bye",
+    "hold on one moment",
+    "Wednesday.",
+    "what about Sunday?",
+    "thank you",
+    "press one for sales",
+    "please leave a message",
+    "M I K",
 ];
 
 fn field(random: &mut Random) -> Field {
@@ -63,6 +79,7 @@ struct World {
     speculative: BTreeSet<Gen>,
     cancelled: BTreeSet<Gen>,
     wrapping_up: BTreeSet<Gen>,
+    wrapped_turn: Option<u64>,
     durations: BTreeMap<Gen, Ms>,
     audible: Option<Gen>,
     paused: bool,
@@ -80,7 +97,8 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let too_long = if random.below(4) == 0 { 1500 } else { 45_000 };
-        let config = TurnConfig { recogniser: random.below(8) > 0, max_call: 900_000, too_long, ..TurnConfig::default() };
+        let config =
+            TurnConfig { recogniser: random.below(8) > 0, max_call: 900_000, too_long, ..TurnConfig::default() };
         Self {
             random,
             turns: Turns::new(config),
@@ -93,6 +111,7 @@ impl World {
             speculative: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             wrapping_up: BTreeSet::new(),
+            wrapped_turn: None,
             durations: BTreeMap::new(),
             audible: None,
             paused: false,
@@ -108,7 +127,9 @@ impl World {
     }
 
     fn any_gen(&mut self) -> Gen {
-        if self.random.below(3) > 0 && let Some(r#gen) = self.turns.speaking() {
+        if self.random.below(3) > 0
+            && let Some(r#gen) = self.turns.speaking()
+        {
             return r#gen;
         }
         (self.generations + 1).saturating_sub(self.random.below(4))
@@ -161,7 +182,9 @@ impl World {
             37 => In::ToolResult { id: format!("t{}", self.random.below(6)) },
             38 => In::EndCall { r#gen },
             39 => In::Expect(field(&mut self.random)),
-            40 => In::Say { text: "Hello.".into(), protected: self.random.below(3) == 0, ends: self.random.below(6) == 0 },
+            40 => {
+                In::Say { text: "Hello.".into(), protected: self.random.below(3) == 0, ends: self.random.below(6) == 0 }
+            }
             41 => match self.random.below(4) {
                 0 => In::Music(true),
                 1 => In::Music(false),
@@ -207,7 +230,11 @@ impl World {
             let late = if self.random.below(4) == 0 { self.random.below(20) } else { 0 };
             self.now = (due + late).max(self.now).min(until.max(self.now));
             self.turns.expire(self.now);
-            assert!(self.turns.deadline().is_none_or(|next| next > self.now), "a timer is left behind: {:?}", self.turns.next_timer());
+            assert!(
+                self.turns.deadline().is_none_or(|next| next > self.now),
+                "a timer is left behind: {:?}",
+                self.turns.next_timer()
+            );
             self.look();
             self.revive();
         }
@@ -250,13 +277,16 @@ impl World {
             assert!(!world.cancelled.contains(&r#gen), "{out:?} after its cancel");
         };
         match out {
-            Out::Generate { r#gen, speculative, manner, .. } => {
+            Out::Generate { r#gen, turn, speculative, manner, .. } => {
                 assert_eq!(*r#gen, self.generations + 1);
                 self.generations = *r#gen;
                 if *speculative {
                     self.speculative.insert(*r#gen);
                 }
                 if *manner == Manner::WrapUp {
+                    self.wrapped_turn = Some(*turn);
+                }
+                if *manner == Manner::WrapUp || (*manner == Manner::Backup && self.wrapped_turn == Some(*turn)) {
                     self.wrapping_up.insert(*r#gen);
                 }
             }
@@ -294,7 +324,11 @@ impl World {
                 alive(self, *r#gen);
                 self.cancelled.insert(*r#gen);
                 self.speculative.remove(r#gen);
-                assert_eq!(heard.is_some(), self.audible == Some(*r#gen), "heard of what did not sound, or the reverse");
+                assert_eq!(
+                    heard.is_some(),
+                    self.audible == Some(*r#gen),
+                    "heard of what did not sound, or the reverse"
+                );
                 if let (Some(heard), Some(duration)) = (heard, self.durations.get(r#gen)) {
                     assert!(heard <= duration, "heard {heard} of {duration}");
                 }
@@ -346,7 +380,11 @@ impl World {
         }
         if self.random.below(2) == 0 {
             self.pass(600_000);
-            assert!(self.turns.is_closed() || self.turns.is_held(), "after ten minutes of silence the call still goes on: {:?}", self.turns.next_timer());
+            assert!(
+                self.turns.is_closed() || self.turns.is_held(),
+                "after ten minutes of silence the call still goes on: {:?}",
+                self.turns.next_timer()
+            );
         }
         self.log.push(format!("{:>7}> Bye", self.now));
         self.turns.handle(self.now, In::Bye);

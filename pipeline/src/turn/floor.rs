@@ -130,6 +130,10 @@ impl Turns {
     pub(super) fn resume_due(&mut self, now: Ms) {
         let Caller::Tentative(contest) = &self.caller else { return };
         let text = contest.words.text();
+        if self.contest_weight(contest) == Weight::Strong {
+            // The words were kept for the end of protected speech that will not come.
+            return self.judge(now);
+        }
         if !text.is_empty() {
             self.note(Note::Ignored(text));
         }

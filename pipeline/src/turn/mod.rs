@@ -338,7 +338,7 @@ pub enum Place {
 pub enum Manner {
     /// By the first provider.
     First,
-    /// By the backup provider, because the first is late or has failed.
+    /// By the backup provider, because the first is late or has failed; with the instructions that the first was given.
     Backup,
     /// With the instruction to close an endless caller's speech.
     WrapUp,

@@ -14,7 +14,6 @@ impl Turns {
         if self.is_closed() {
             return;
         }
-        self.began = now;
         self.over_at = Some(now + self.config.max_call);
         self.warn_at = Some(now + self.config.max_call.saturating_sub(60_000));
         if screen && matches!(self.mode, Mode::Normal) && matches!(self.caller, Caller::Quiet) {

@@ -35,6 +35,8 @@ impl Turns {
         }
         if let Agent::Thinking(thought) = &mut self.agent {
             thought.tooling = true;
+            // Nobody is kept from speaking by an answer that waits for a tool.
+            thought.over = false;
         }
         let due = now + self.config.tool_filler;
         if !matches!(self.agent, Agent::Speaking(_) | Agent::Paused(_)) {
