@@ -209,9 +209,13 @@ impl Brain {
 
     /// A tool call that was begun; the model sees that it runs.
     pub fn tool_began(&mut self, id: &str, name: &str, arguments: &str) {
-        if let Self::Model(brain) = self {
-            let (id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
-            brain.lines.push(Line::Tool { id, name, arguments, result: None });
+        match self {
+            // What a tool has done cannot be taken back, so neither can the answer that ran it.
+            Self::Flow(brain) => brain.adopted = None,
+            Self::Model(brain) => {
+                let (id, name, arguments) = (id.to_owned(), name.to_owned(), arguments.to_owned());
+                brain.lines.push(Line::Tool { id, name, arguments, result: None });
+            }
         }
     }
 
@@ -341,5 +345,79 @@ impl ModelBrain {
             }
         }
         self.thoughts.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brain() -> Brain {
+        let flow = serde_json::json!({"start": "ask", "states": {
+            "ask": {"say": "Shall I book?", "expect": {"kind": "yes_no"}, "on": {"yes": "book", "no": "bye"},
+                    "no_match": {"say": "Yes or no?", "max": 2, "go": "bye"}},
+            "book": {"tool": {"name": "book_slot", "args": {}, "say": "One moment."}, "say": "Booked.", "go": "bye", "on_error": "bye"},
+            "bye": {"say": "Goodbye.", "end": true}}});
+        Brain::flow(Flow::compile(&flow).unwrap(), Facts::default(), "Hello.".into())
+    }
+
+    fn thoughts(brain: &mut Brain) -> Vec<Thought> {
+        std::iter::from_fn(|| brain.poll()).collect()
+    }
+
+    fn pieces(brain: &mut Brain) -> Vec<String> {
+        thoughts(brain)
+            .into_iter()
+            .filter_map(|thought| match thought {
+                Thought::Piece(_, piece) => Some(piece),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn begun() -> Brain {
+        let mut brain = brain();
+        brain.ask(0, &[Ask::Begin]);
+        assert_eq!(pieces(&mut brain), ["Hello.", "Shall I book?"]);
+        assert!(brain.adopt(0).is_some());
+        brain
+    }
+
+    fn result() -> Ask {
+        Ask::Result(ToolResult { id: "flow-1".into(), ok: true, text: "{}".into() })
+    }
+
+    #[test]
+    fn a_guess_that_is_not_adopted_changes_nothing() {
+        let mut brain = begun();
+        brain.ask(1, &[Ask::Words("no".into())]);
+        brain.cancel(1, false);
+        assert!(brain.adopt(1).is_none());
+        thoughts(&mut brain);
+        brain.ask(2, &[Ask::Words("yes".into())]);
+        assert_eq!(pieces(&mut brain), ["One moment."]);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_heard_is_taken_back() {
+        let mut brain = begun();
+        brain.ask(1, &[Ask::Words("no".into())]);
+        brain.adopt(1);
+        thoughts(&mut brain);
+        brain.cancel(1, false);
+        brain.ask(2, &[Ask::Words("yes".into())]);
+        assert_eq!(pieces(&mut brain), ["One moment."]);
+    }
+
+    #[test]
+    fn an_answer_whose_tool_has_run_stands_even_if_its_words_were_dropped() {
+        let mut brain = begun();
+        brain.ask(1, &[Ask::Words("yes".into())]);
+        brain.adopt(1);
+        thoughts(&mut brain);
+        brain.tool_began("flow-1", "book_slot", "{}");
+        brain.cancel(1, false);
+        brain.ask(2, &[result()]);
+        assert_eq!(pieces(&mut brain), ["Booked.", "Goodbye."]);
     }
 }
