@@ -531,6 +531,11 @@ impl Conversation {
             Order::Say { text, ends } => self.input(now, In::Say { text, protected: false, ends }, line),
             Order::Hold(on) => self.input(now, In::Hold(on), line),
             Order::Bye => self.input(now, In::Bye, line),
+            Order::Keys(keys) => {
+                for digit in keys.bytes() {
+                    self.event(now, LineEvent::Key { digit, at: now }, line);
+                }
+            }
             Order::SendKeys(digits) => line.send(LineCommand::SendDigits(digits)),
         }
     }

@@ -118,6 +118,8 @@ pub enum Order {
     },
     /// The caller put us on hold, or took us back.
     Hold(bool),
+    /// Keys that came by signalling instead of the audio path.
+    Keys(String),
     /// Send keys.
     SendKeys(Vec<u8>),
     /// The call is over.

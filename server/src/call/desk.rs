@@ -312,53 +312,7 @@ impl Switchboard for Desk {
     }
 
     fn metrics(&self) -> String {
-        use std::fmt::Write;
-        let voice = self.voice.stats();
-        let (media, ports, journal) = (self.media.counts(), self.media.port_counts(), self.journal.counts());
-        let counters = [
-            ("calls_answered_total", "Calls that were answered.", self.0.answered.load(Ordering::Relaxed)),
-            (
-                "calls_refused_total",
-                "Calls refused for lack of room or while draining.",
-                self.0.refused.load(Ordering::Relaxed),
-            ),
-            ("voice_ticks_total", "Frames heard by the voice threads.", voice.ticks.load(Ordering::Relaxed)),
-            ("vad_chunks_total", "Chunks judged by the VAD.", voice.chunks.load(Ordering::Relaxed)),
-            (
-                "voice_late_steps_total",
-                "Steps of a voice thread that began over 20 ms late.",
-                voice.late_steps.load(Ordering::Relaxed),
-            ),
-            (
-                "media_slipped_ticks_total",
-                "Ticks that a media thread gave up because it was late.",
-                media.slipped_ticks,
-            ),
-            ("media_lost_ticks_total", "Ticks that a voice thread did not fetch in time.", media.lost_ticks),
-            ("journal_stored_total", "Entries stored.", journal.stored),
-            ("journal_dropped_total", "Entries lost beyond the bound.", journal.dropped),
-            (
-                "journal_bad_transitions_total",
-                "Steps the state machine of calls does not have.",
-                journal.bad_transitions,
-            ),
-        ];
-        let gauges = [
-            ("calls", "Live calls.", self.live_calls() as u64),
-            ("rtp_ports_free", "Pairs of RTP ports that are free.", ports.free as u64),
-            ("journal_backlog", "Entries that wait for the database.", journal.backlog as u64),
-            ("draining", "1 while new calls are refused.", self.is_draining().into()),
-        ];
-        let mut text = String::new();
-        for (kind, family) in [("counter", &counters[..]), ("gauge", &gauges[..])] {
-            for (name, help, value) in family {
-                let _ = write!(
-                    text,
-                    "# HELP sidetone_{name} {help}\n# TYPE sidetone_{name} {kind}\nsidetone_{name} {value}\n"
-                );
-            }
-        }
-        text
+        super::metrics::text(self, self.0.answered.load(Ordering::Relaxed), self.0.refused.load(Ordering::Relaxed))
     }
 }
 

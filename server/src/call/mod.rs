@@ -1,12 +1,13 @@
 //! One call, from INVITE to its last row: the only folder where SIP, media, conversation and records meet.
 //!
 //! `desk` (who is live, who answers) → `inbound` or `outbound` (until the answer) → `session` (until the end), with
-//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `tools` (what agents can do) and `record` (the stereo file) beside it.
+//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `tools` (what agents can do), `metrics` and `record` (the stereo file) beside it.
 
 pub mod desk;
 mod inbound;
 pub mod leg;
 pub mod line;
+mod metrics;
 mod outbound;
 pub mod record;
 mod session;

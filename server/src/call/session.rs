@@ -213,7 +213,7 @@ impl Session {
                 event = events.recv() => match event {
                     Some(Event::Ended { cause, .. }) => break (after_answer(cause, self.direction), false),
                     Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &control).await,
-                    Some(Event::Info { digits, .. }) => tracing::debug!(call_id = %self.seat.id, keys = digits.len(), "keys by INFO"),
+                    Some(Event::Info { digits, .. }) => drop(self.orders.send(Order::Keys(digits))),
                     Some(_) => {}
                     None => break (EndedReason::Internal, true),
                 },
