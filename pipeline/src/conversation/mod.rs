@@ -261,11 +261,10 @@ impl Conversation {
 
     fn play(&mut self, now: Ms, r#gen: Gen, line: &mut dyn Line) {
         let speech = self.speeches.entry(r#gen).or_default();
-        if speech.began.is_none() {
-            speech.began = Some(now);
-            speech.latency.first_rtp = Some(now);
-        }
         speech.sounding = true;
+        if !speech.held.is_empty() {
+            speech.sounds(now);
+        }
         for pcm in speech.held.drain(..) {
             line.send(LineCommand::Speak { r#gen, pcm });
         }
@@ -442,6 +441,7 @@ impl Conversation {
                     return;
                 }
                 if speech.sounding {
+                    speech.sounds(now);
                     line.send(LineCommand::Speak { r#gen, pcm });
                 } else {
                     speech.held.push(pcm);
@@ -530,7 +530,11 @@ impl Conversation {
             }
             Order::Say { text, ends } => self.input(now, In::Say { text, protected: false, ends }, line),
             Order::Hold(on) => self.input(now, In::Hold(on), line),
-            Order::Bye => self.input(now, In::Bye, line),
+            Order::Bye => {
+                self.input(now, In::Bye, line);
+                // A machine that has hung up itself does not close a second time.
+                self.closed_at.get_or_insert(now);
+            }
             Order::Keys(keys) => {
                 for digit in keys.bytes() {
                     self.event(now, LineEvent::Key { digit, at: now }, line);

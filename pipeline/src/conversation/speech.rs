@@ -37,3 +37,11 @@ pub(super) struct Speech {
     /// Where its time went.
     pub(super) latency: Marks,
 }
+
+impl Speech {
+    /// Samples go to the line now; the first ones count. A line of our own may be let to sound before it has any.
+    pub(super) fn sounds(&mut self, now: Ms) {
+        self.began.get_or_insert(now);
+        self.latency.first_rtp.get_or_insert(now);
+    }
+}

@@ -75,6 +75,8 @@ pub(super) struct Session {
     /// The caller's last turn, until it is sure that it was not reopened.
     spoken: Option<Spoken>,
     degraded: bool,
+    /// The conversation has said its last word.
+    closed: bool,
 }
 
 impl Session {
@@ -98,6 +100,7 @@ impl Session {
             told,
             spoken: None,
             degraded: false,
+            closed: false,
         };
         session.write(Entry::Created(Box::new(created)));
         session
@@ -240,10 +243,8 @@ impl Session {
     }
 
     async fn last_words(&mut self) {
-        while let Some(event) = self.told.recv().await {
-            if matches!(event, ConversationEvent::Closed) {
-                break;
-            }
+        while !self.closed {
+            let Some(event) = self.told.recv().await else { return };
             self.heed(event).await;
         }
     }
@@ -365,8 +366,12 @@ impl Session {
             }
             ConversationEvent::Silent { .. }
             | ConversationEvent::Partial(_)
-            | ConversationEvent::ToolCancelled { .. }
-            | ConversationEvent::Closed => {}
+            | ConversationEvent::ToolCancelled { .. } => {}
+            // Before a BYE it means that the line or the voice thread let go: there is nobody left to talk.
+            ConversationEvent::Closed => {
+                self.closed = true;
+                return Some(EndedReason::Internal);
+            }
         }
         None
     }
