@@ -1,43 +1,5 @@
--- The first call: whose it is, what happened on it, what was said, recorded and taken.
+-- What happened on a call: whose it is, what was said, recorded, analysed and taken.
 -- Portable text for SQLite and PostgreSQL: TEXT and BIGINT only; times in ms, money in millionths of a dollar, flags 0 or 1, JSON in TEXT.
-
-CREATE TABLE tenants (
-    id TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    slug TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active','suspended','deleting','deleted')),
-    timezone TEXT NOT NULL DEFAULT 'UTC',
-    settings TEXT NOT NULL DEFAULT '{}',
-    rate_plan_id TEXT NOT NULL,
-    max_calls BIGINT NOT NULL DEFAULT 20,
-    max_cps BIGINT NOT NULL DEFAULT 2,
-    countries TEXT NOT NULL DEFAULT '["US","CA"]',
-    max_rate_micros BIGINT NOT NULL DEFAULT 500000,
-    version BIGINT NOT NULL DEFAULT 1,
-    created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL,
-    deleted_at BIGINT
-);
-
-CREATE TABLE api_keys (
-    id TEXT PRIMARY KEY,
-    tenant_id TEXT NOT NULL REFERENCES tenants(id),
-    name TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('live','test','public')),
-    prefix TEXT NOT NULL,
-    key_hash TEXT NOT NULL UNIQUE,
-    scopes TEXT NOT NULL DEFAULT '[]',
-    agent_ids TEXT,
-    origins TEXT,
-    allowed_ips TEXT,
-    rate_per_min BIGINT NOT NULL DEFAULT 100,
-    created_by TEXT,
-    created_at BIGINT NOT NULL,
-    last_used_at BIGINT,
-    expires_at BIGINT,
-    revoked_at BIGINT
-);
-CREATE INDEX api_keys_tenant ON api_keys (tenant_id, created_at, id);
 
 CREATE TABLE calls (
     id TEXT PRIMARY KEY,
@@ -150,20 +112,31 @@ CREATE TABLE recordings (
 CREATE INDEX recordings_call ON recordings (call_id);
 CREATE INDEX recordings_expiry ON recordings (expires_at) WHERE deleted_at IS NULL;
 
-CREATE TABLE events (
+CREATE TABLE call_analyses (
     id TEXT PRIMARY KEY,
-    pub_seq BIGINT UNIQUE,
+    call_id TEXT NOT NULL REFERENCES calls(id),
     tenant_id TEXT NOT NULL,
-    call_id TEXT,
-    call_seq BIGINT,
-    type TEXT NOT NULL,
-    livemode BIGINT NOT NULL DEFAULT 1,
-    data TEXT NOT NULL,
-    created_at BIGINT NOT NULL
+    revision BIGINT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued','running','done','failed','skipped')),
+    engine TEXT,
+    result TEXT,
+    error TEXT,
+    created_at BIGINT NOT NULL,
+    finished_at BIGINT,
+    UNIQUE (call_id, revision)
 );
-CREATE UNIQUE INDEX events_call ON events (call_id, call_seq) WHERE call_id IS NOT NULL;
-CREATE INDEX events_tenant ON events (tenant_id, pub_seq);
-CREATE INDEX events_unpublished ON events (created_at, id) WHERE pub_seq IS NULL;
+
+CREATE TABLE sip_messages (
+    call_id TEXT NOT NULL,
+    n BIGINT NOT NULL,
+    leg_id TEXT NOT NULL,
+    at_us BIGINT NOT NULL,
+    outgoing BIGINT NOT NULL,
+    peer TEXT NOT NULL,
+    transport TEXT NOT NULL,
+    bytes_b64 TEXT NOT NULL,
+    PRIMARY KEY (call_id, n)
+);
 
 CREATE TABLE taken (
     id TEXT PRIMARY KEY,
