@@ -261,28 +261,32 @@ impl Config {
         };
         for (name, value) in environment {
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
-            let Some((section, key)) = key.split_once("__") else {
+            let path: Vec<String> = key.split("__").map(str::to_lowercase).collect();
+            if path.len() < 2 {
                 return Err(ConfigError::Shape(format!("{name}: expected {PREFIX}SECTION__KEY")));
-            };
-            let (section, key) = (section.to_lowercase(), key.to_lowercase());
-            let mut with = |value: toml::Value| -> Result<bool, ConfigError> {
-                table
-                    .entry(section.clone())
-                    .or_insert_with(|| toml::Value::Table(toml::Table::new()))
-                    .as_table_mut()
-                    .ok_or_else(|| ConfigError::Shape(format!("{name}: {section} is not a section")))?
-                    .insert(key.clone(), value);
-                Ok(toml::Value::Table(table.clone()).try_into::<Self>().is_ok())
-            };
-            // The key's own type decides: a port alone is text where text is wanted and a number where a number is.
-            if !with(toml::Value::String(value.clone()))?
-                && let Some(literal) = literal(&value)
-                && !with(literal)?
-            {
-                with(toml::Value::String(value))?;
             }
+            merge(&mut table, Self::alone(&name, &path, value)?);
         }
         toml::Value::Table(table).try_into::<Self>().map_err(|error| ConfigError::Shape(one_line(&error.to_string())))
+    }
+
+    /// One key of the environment as a table that is a configuration by itself, so that what is wrong with it is its own fault.
+    /// The key's type decides what its value is: a port alone is text where text is wanted and a number where a number is.
+    fn alone(name: &str, path: &[String], value: String) -> Result<toml::Table, ConfigError> {
+        let nested = |value: toml::Value| {
+            let wrap = |inner, key: &String| toml::Value::Table(toml::Table::from_iter([(key.clone(), inner)]));
+            path.iter().rev().fold(value, wrap)
+        };
+        let literal = literal(&value);
+        let mut refused = None;
+        for candidate in [Some(toml::Value::String(value)), literal].into_iter().flatten() {
+            let table = nested(candidate);
+            match table.clone().try_into::<Self>() {
+                Ok(_) => return Ok(table.try_into().unwrap_or_default()),
+                Err(error) => refused = Some(one_line(&error.to_string())),
+            }
+        }
+        Err(ConfigError::Shape(format!("{name}: {}", refused.unwrap_or_default())))
     }
 
     /// Parses the values that are text.
@@ -359,6 +363,16 @@ fn value(key: &'static str, value: &str, reason: impl ToString) -> ConfigError {
     ConfigError::Value { key, value: value.to_owned(), reason: reason.to_string() }
 }
 
+/// Lays one table over another, sections into sections.
+fn merge(under: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => merge(under, over),
+            (_, value) => drop(under.insert(key, value)),
+        }
+    }
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -412,6 +426,10 @@ mod tests {
     fn a_wrong_key_is_named() {
         let error = load(&[("SIDETONE__SIP__UPD", "x")]).unwrap_err().to_string();
         assert!(error.contains("upd") && error.contains("sip"), "{error}");
+        // The right ones beside it are not blamed for it.
+        let both = [("SIDETONE__DEV__BENCH", "true"), ("SIDETONE__RECORDING__FOLDER", "x")];
+        let error = load(&both).unwrap_err().to_string();
+        assert!(error.contains("SIDETONE__RECORDING__FOLDER") && !error.contains("bench"), "{error}");
     }
 
     #[test]
