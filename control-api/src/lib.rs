@@ -7,7 +7,9 @@ use std::{future::Future, pin::Pin};
 
 mod directory;
 mod http;
+mod jobs;
 mod journal;
+mod outbox;
 mod scope;
 mod seal;
 mod store;
@@ -17,9 +19,11 @@ mod view;
 
 pub use directory::{Directory, Refused, Route, RouteQuery};
 pub use http::{App, openapi, router};
+pub use jobs::{NewJob, enqueue};
 pub use journal::{
     Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
 };
+pub use outbox::{NewEvent, emit};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
 pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
 pub use time::now_ms;

@@ -1,0 +1,43 @@
+//! Jobs: work that a transaction leaves behind and that some node does soon after, at least once.
+
+use domain::TenantId;
+use serde_json::Value;
+use sqlx::AnyConnection;
+
+use crate::{
+    store::{fresh_id, json_text, storable},
+    time::now_ms,
+};
+
+/// Work to be done.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// For whom; none for the installation's own.
+    pub tenant: Option<TenantId>,
+    /// Which handler does it.
+    pub kind: &'static str,
+    /// Two jobs with one key are one job, for as long as the first is remembered (done 7 days, dead 90).
+    pub dedupe_key: String,
+    /// What the handler reads.
+    pub payload: Value,
+    /// Not before this time, Unix ms.
+    pub run_at_ms: i64,
+}
+
+/// Leaves a job in the caller's transaction; false when its key is already known.
+pub async fn enqueue(tx: &mut AnyConnection, job: NewJob) -> Result<bool, sqlx::Error> {
+    let made = sqlx::query(
+        "INSERT INTO jobs (id, tenant_id, kind, dedupe_key, payload, state, run_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, 'queued', $6, $7) ON CONFLICT (dedupe_key) DO NOTHING",
+    )
+    .bind(fresh_id())
+    .bind(job.tenant.map(|tenant| tenant.to_string()))
+    .bind(job.kind)
+    .bind(storable(&job.dedupe_key))
+    .bind(json_text(&job.payload))
+    .bind(job.run_at_ms)
+    .bind(now_ms())
+    .execute(tx)
+    .await?;
+    Ok(made.rows_affected() == 1)
+}

@@ -1,0 +1,40 @@
+//! The outbox: durable events leave with the transaction that made them true, are numbered, and reach everyone who reads.
+//!
+//! An event of a call is written by the [`crate::Journal`] and by nobody else; every other event by [`emit`], in the transaction of
+//! what it tells about.
+
+use domain::{TenantId, event::Name};
+use serde_json::Value;
+use sqlx::AnyConnection;
+
+use crate::{
+    store::{fresh_id, json_text},
+    time::now_ms,
+};
+
+/// A durable event that belongs to no call.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// False for what test keys caused.
+    pub livemode: bool,
+    /// What happened.
+    pub kind: Name,
+    /// The event's `data` (API.md §3.5).
+    pub data: Value,
+}
+
+/// Writes an event into the caller's transaction: it exists if and only if that commits.
+pub async fn emit(tx: &mut AnyConnection, event: NewEvent) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO events (id, tenant_id, type, livemode, data, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(fresh_id())
+        .bind(event.tenant.to_string())
+        .bind(event.kind.as_str())
+        .bind(i64::from(event.livemode))
+        .bind(json_text(&event.data))
+        .bind(now_ms())
+        .execute(tx)
+        .await
+        .map(drop)
+}
