@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use codecs::g711::{self, Law};
 use codecs::pcm::{FRAME, Frame};
 use criterion::{Criterion, criterion_group, criterion_main};
+use media_core::jitter::{JitterBuffer, Moment};
 use media_core::{Leg, LegConfig};
 
 const TICK: Duration = Duration::from_millis(20);
@@ -21,6 +22,21 @@ fn codec(c: &mut Criterion) {
     let mut back: Frame = [0; FRAME];
     c.bench_function("codecs/decode a G.711 frame", |b| {
         b.iter(|| g711::decode(Law::Mu, black_box(&bytes), &mut back));
+    });
+}
+
+fn jitter(c: &mut Criterion) {
+    let packet: Frame = std::array::from_fn(|n| (n as i16 - 80) * 200);
+    let mut frame: Frame = [0; FRAME];
+    let mut buffer = JitterBuffer::new();
+    let mut clock = 0;
+    c.bench_function("media/jitter buffer: one packet pushed, one frame popped", |b| {
+        b.iter(|| {
+            // Packets come a quarter of a tick behind the tick, as from a caller with a clock of its own.
+            buffer.push(Moment { clock: clock + 40, into_tick: 40 }, clock as u32, black_box(&packet), true);
+            clock += FRAME as i64;
+            buffer.pop(&mut frame)
+        });
     });
 }
 
@@ -102,5 +118,5 @@ fn whole_leg(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec, whole_leg);
+criterion_group!(benches, codec, jitter, whole_leg);
 criterion_main!(benches);

@@ -31,7 +31,7 @@ const GUARD: i64 = 80;
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placement {
+pub enum Placement {
     /// It will be played.
     Placed,
     /// Its time has passed.
@@ -42,16 +42,16 @@ pub(crate) enum Placement {
 
 /// When a packet came.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
+pub struct Moment {
     /// Samples since the leg began, by the clock.
-    pub(crate) clock: i64,
+    pub clock: i64,
     /// Samples since the last tick, 0 to 160.
-    pub(crate) into_tick: i64,
+    pub into_tick: i64,
 }
 
 /// One stream of caller audio.
 #[derive(Debug)]
-pub(crate) struct JitterBuffer {
+pub struct JitterBuffer {
     ring: Box<[i16; RING]>,
     present: Box<[u64; RING / 64]>,
     started: bool,
@@ -71,8 +71,15 @@ pub(crate) struct JitterBuffer {
     concealed: u64,
 }
 
+impl Default for JitterBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl JitterBuffer {
-    pub(crate) fn new() -> Self {
+    /// An empty buffer; the first packet begins its time line.
+    pub fn new() -> Self {
         JitterBuffer {
             ring: Box::new([0; RING]),
             present: Box::new([0; RING / 64]),
@@ -115,7 +122,7 @@ impl JitterBuffer {
     }
 
     /// Takes the samples of one packet; `newer` says that its sequence number is above all before.
-    pub(crate) fn push(&mut self, when: Moment, timestamp: u32, samples: &[i16], newer: bool) -> Placement {
+    pub fn push(&mut self, when: Moment, timestamp: u32, samples: &[i16], newer: bool) -> Placement {
         let length = samples.len() as i64;
         if length == 0 || length > JUMP {
             return Placement::Late;
@@ -177,7 +184,7 @@ impl JitterBuffer {
     }
 
     /// One frame, always.
-    pub(crate) fn pop(&mut self, frame: &mut Frame) -> CallerAudio {
+    pub fn pop(&mut self, frame: &mut Frame) -> CallerAudio {
         *frame = SILENCE;
         if !self.started {
             self.conceal.fill(frame);

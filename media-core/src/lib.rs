@@ -6,7 +6,7 @@
 mod conceal;
 mod dtmf;
 pub mod event;
-mod jitter;
+pub mod jitter;
 pub mod leg;
 mod playout;
 mod reception;
