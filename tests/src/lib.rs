@@ -1,1 +1,20 @@
-//! Whole calls with real clients.
+//! Whole calls with real clients: starts the built binaries on free ports, calls them, and reads what the calls left behind.
+//!
+//! The harness panics with a sentence where a test cannot go on; that is what tests do.
+#![allow(clippy::unwrap_used)]
+
+mod api;
+mod client;
+pub mod flite;
+mod home;
+mod line;
+mod phone;
+mod sidetone;
+pub mod sound;
+
+pub use api::Api;
+pub use client::{Baresip, Sipp};
+pub use home::enter;
+pub use line::{Line, Sip, request, rtp_header};
+pub use phone::{Phone, Spoken};
+pub use sidetone::{Plan, Sidetone, binary, workspace};

@@ -1,0 +1,153 @@
+//! The API of a server, as its users see it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use codecs::wav::Reader;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::sidetone::KEY;
+use crate::sound::Stereo;
+
+/// A client with the server's key.
+#[derive(Clone, Debug)]
+pub struct Api {
+    client: Client,
+    base: String,
+}
+
+impl Api {
+    pub(crate) fn new(at: SocketAddr) -> Self {
+        // Plain HTTP only, but the client wants to know who would do TLS.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(15)).build();
+        Self { client: client.expect("a client without files can be built"), base: format!("http://{at}") }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        let asked = self.client.get(format!("{}/ready", self.base)).send().await;
+        asked.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Vec<u8>) {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(KEY);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let status = answer.status();
+        (status, answer.bytes().await.unwrap_or_else(|error| panic!("{path}: {error}")).to_vec())
+    }
+
+    /// GET below `/api/v1/`; anything but 200 fails the test.
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.ask(Method::GET, &format!("/api/v1/{path}"), None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// POST below `/api/v1/`; anything but success fails the test.
+    pub async fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.ask(Method::POST, &format!("/api/v1/{path}"), Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&answer));
+        serde_json::from_slice(&answer).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// All calls, newest first; at most 200.
+    pub async fn calls(&self) -> Vec<Value> {
+        list(self.get("calls?limit=200").await)
+    }
+
+    /// The newest call from `sip:name@…`.
+    pub async fn call_from(&self, name: &str) -> Option<Value> {
+        let address = format!("sip:{name}@");
+        let is_from = |call: &Value| call["from"]["address"].as_str().is_some_and(|from| from.starts_with(&address));
+        self.calls().await.into_iter().find(is_from)
+    }
+
+    /// A call, once `done` says that it is as the test wants it.
+    pub async fn until(&self, id: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let call = self.get(&format!("calls/{id}")).await;
+            if done(&call) {
+                return call;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "the call stays as it is: {call:#}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The newest call from `sip:name@…`, once it has ended and its recording is closed.
+    pub async fn ended(&self, name: &str) -> Value {
+        let call = self.call_from(name).await.unwrap_or_else(|| panic!("no call from {name}"));
+        let closed = |call: &Value| call["ended_at"].is_string() && call["recording"]["state"] != "writing";
+        self.until(id(&call), closed).await
+    }
+
+    /// The turns of a call, in order.
+    pub async fn transcript(&self, id: &str) -> Vec<Value> {
+        list_of(self.get(&format!("calls/{id}/transcript")).await, "turns")
+    }
+
+    /// The events of a call, oldest first.
+    pub async fn events(&self, id: &str) -> Vec<Value> {
+        list(self.get(&format!("calls/{id}/events?limit=200")).await)
+    }
+
+    /// What callers booked.
+    pub async fn bookings(&self) -> Vec<Value> {
+        list(self.get("bookings").await)
+    }
+
+    /// What callers left.
+    pub async fn messages(&self) -> Vec<Value> {
+        list(self.get("messages?limit=200").await)
+    }
+
+    /// A call's recording: caller left, agent right.
+    pub async fn recording(&self, id: &str) -> Stereo {
+        let path = format!("{}/api/v1/calls/{id}/recording", self.base);
+        let answer = self.client.get(&path).bearer_auth(KEY).header("accept", "audio/*").send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let bytes = answer.bytes().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let wav = Reader::parse(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!((wav.rate, wav.channels), (8000, 2), "{path}");
+        Stereo { caller: wav.channel(0), agent: wav.channel(1) }
+    }
+
+    /// One of the node's metrics.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let (status, body) = self.ask(Method::GET, "/metrics", None).await;
+        assert_eq!(status, StatusCode::OK, "/metrics");
+        let text = String::from_utf8_lossy(&body);
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no metric {name} in:\n{text}"))
+    }
+}
+
+/// The id of a call as the API shows it.
+#[must_use]
+pub(crate) fn id(call: &Value) -> &str {
+    call["id"].as_str().unwrap_or_else(|| panic!("a call without an id: {call}"))
+}
+
+fn list(answer: Value) -> Vec<Value> {
+    list_of(answer, "data")
+}
+
+fn list_of(mut answer: Value, field: &str) -> Vec<Value> {
+    match answer[field].take() {
+        Value::Array(list) => list,
+        other => panic!("{field} is no list: {other}"),
+    }
+}

@@ -1,0 +1,112 @@
+//! Clients of others: sipp with our scenarios, baresip with a configuration of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::Sidetone;
+use crate::sidetone::workspace;
+
+/// Nothing here takes longer.
+const ENDS_WITHIN: Duration = Duration::from_secs(150);
+
+/// sipp with a scenario of `tests/sipp`.
+#[derive(Debug)]
+pub struct Sipp {
+    command: Command,
+    dir: PathBuf,
+}
+
+impl Sipp {
+    /// Calls `sip:to@server`, as often as [`Sipp::calls`] says or once.
+    #[must_use]
+    pub fn new(server: &Sidetone, scenario: &str, to: &str) -> Self {
+        let scenario = workspace().join("tests/sipp").join(scenario);
+        let mut command = Command::new("sipp");
+        // Its own log names lie where it runs.
+        command
+            .arg(server.sip.to_string())
+            .arg("-sf")
+            .arg(scenario)
+            .args(["-s", to, "-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin", "-trace_err"])
+            .args(["-error_file", "sipp-errors.log", "-timeout", "140"])
+            .current_dir(server.dir())
+            .kill_on_drop(true);
+        Self { command, dir: server.dir().to_owned() }
+    }
+
+    /// So many calls, all at the same time.
+    #[must_use]
+    pub fn calls(mut self, count: u32) -> Self {
+        self.command.args(["-m", &count.to_string(), "-l", &count.to_string(), "-r", "10"]);
+        self
+    }
+
+    /// Runs the scenario; any call that does not follow it fails the test.
+    pub async fn run(mut self) {
+        let (output, errors) = finish("sipp", "sip-tester", &mut self.command).await;
+        let wrong = fs::read_to_string(self.dir.join("sipp-errors.log")).unwrap_or_default();
+        assert_eq!(output, Some(0), "sipp: calls failed (1) or could not be made:\n{errors}\n{wrong}");
+    }
+}
+
+/// baresip with a WAV file for a microphone and another for a loudspeaker.
+#[derive(Debug)]
+pub struct Baresip {
+    dir: PathBuf,
+    uri: String,
+}
+
+impl Baresip {
+    /// Will call `sip:to@server` as `sip:from@…` and play `microphone` (8 kHz, mono), from the answer on.
+    #[must_use]
+    pub fn new(server: &Sidetone, to: &str, from: &str, microphone: &Path) -> Self {
+        let dir = server.dir().join(format!("baresip-{from}"));
+        fs::create_dir_all(&dir).expect("the temporary folder can be written");
+        let write =
+            |name: &str, text: String| fs::write(dir.join(name), text).expect("the temporary folder can be written");
+        let modules = modules();
+        let loaded: String =
+            ["account", "contact", "menu"].iter().map(|name| format!("module_app {name}.so\n")).collect();
+        let sound: String = ["g711", "aufile"].iter().map(|name| format!("module {name}.so\n")).collect();
+        write(
+            "config",
+            format!(
+                "sip_listen 127.0.0.1:0\nnet_interface lo\ncall_max_calls 2\naudio_source aufile,{}\naudio_player aufile,{}\n\
+                 audio_alert aufile,{}\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
+                 rtp_ports 34000-34999\nmodule_path {modules}\n{sound}{loaded}",
+                microphone.display(),
+                dir.join("heard.wav").display(),
+                dir.join("alert.wav").display(),
+            ),
+        );
+        write("accounts", format!("<sip:{from}@127.0.0.1>;regint=0;audio_codecs=PCMU,PCMA\n"));
+        write("contacts", String::new());
+        Self { dir, uri: server.uri(to) }
+    }
+
+    /// Calls and stays on the line for so long; gives what baresip wrote.
+    pub async fn call(&self, seconds: u32) -> String {
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(&self.dir).args(["-e", &format!("d{}", self.uri), "-t", &seconds.to_string()]);
+        command.current_dir(&self.dir).kill_on_drop(true);
+        finish("baresip", "baresip-core", &mut command).await.1
+    }
+}
+
+fn modules() -> String {
+    // Debian's multiarch did not reach it; others put it under lib64.
+    let known = ["/usr/lib/baresip/modules", "/usr/lib64/baresip/modules", "/usr/local/lib/baresip/modules"];
+    known.into_iter().find(|path| Path::new(path).is_dir()).unwrap_or(known[0]).to_owned()
+}
+
+/// Exit code and everything written.
+async fn finish(name: &str, package: &str, command: &mut Command) -> (Option<i32>, String) {
+    let ended = tokio::time::timeout(ENDS_WITHIN, command.stdin(std::process::Stdio::null()).output()).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{name} does not end"));
+    let ended = ended.unwrap_or_else(|error| panic!("{name}: {error}; Debian has it in {package}"));
+    let written = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (ended.status.code(), written)
+}
