@@ -50,8 +50,8 @@ pub struct Heard {
 enum Turn {
     /// The agent's, since then.
     Theirs { since: Ms },
-    /// Ours: this generation is playing.
-    Ours { r#gen: u64 },
+    /// Ours: this generation is playing, behind keys or with a voice.
+    Ours { r#gen: u64, keys: bool },
     /// Nothing is left to do.
     Lingering { since: Ms },
 }
@@ -88,14 +88,13 @@ impl Phone {
     }
 
     fn begin(&mut self, step: Step, line: &mut dyn Line) {
-        let (what, pcm) = match step {
-            Step::Say { words, pcm, .. } => (words, pcm),
+        let (what, pcm, keys) = match step {
+            Step::Say { words, pcm, .. } => (words, pcm, false),
             Step::Keys(digits) => {
                 let what = format!("keys {}", String::from_utf8_lossy(&digits));
-                // 100 ms a key and 60 ms between two, as the leg sends them.
-                let silence = vec![0; digits.len() * 160 * RATE as usize / 1000];
                 line.send(LineCommand::SendDigits(digits));
-                (what, silence)
+                // The leg plays nothing beside keys: one silent frame behind them marks their end.
+                (what, vec![0; FRAME], true)
             }
         };
         let r#gen = self.next_gen;
@@ -103,7 +102,7 @@ impl Phone {
         self.heard.steps.push(Done { what, began: self.clock, ended: self.clock, answered: None });
         line.send(LineCommand::Speak { r#gen, pcm: pcm.into() });
         line.send(LineCommand::Finish { r#gen });
-        self.turn = Turn::Ours { r#gen };
+        self.turn = Turn::Ours { r#gen, keys };
         self.voice_since = None;
     }
 
@@ -157,12 +156,13 @@ impl Talk for Phone {
     }
 
     fn event(&mut self, _now: Ms, event: LineEvent, _line: &mut dyn Line) {
-        if let (LineEvent::Mark { r#gen }, Turn::Ours { r#gen: ours }) = (event, &self.turn)
+        if let (LineEvent::Mark { r#gen }, Turn::Ours { r#gen: ours, keys }) = (event, &self.turn)
             && r#gen == *ours
         {
             if let Some(last) = self.heard.steps.last_mut() {
                 // The synthesiser's own trailing silence is not speech: measured latency begins where our voice ends.
-                last.ended = end_of_voice(&self.heard.ours).max(last.began);
+                let ended = if *keys { self.clock } else { end_of_voice(&self.heard.ours) };
+                last.ended = ended.max(last.began);
             }
             self.turn = Turn::Theirs { since: self.clock };
         }
