@@ -238,7 +238,8 @@ impl EndedReason {
             603 | 607 | 608 => Self::Declined,
             404 | 484 | 604 => Self::UnknownNumber,
             488 | 606 => Self::CodecMismatch,
-            401 | 407 => Self::AuthFailed,
+            // A carrier says 403 to an account or an address that it does not know.
+            401 | 403 | 407 => Self::AuthFailed,
             _ => Self::Unreachable,
         }
     }

@@ -410,19 +410,7 @@ fn agent_turn(said: Said) -> Turn {
 
 fn before_answer(cause: Cause) -> (EndedReason, Option<u16>) {
     match cause {
-        Cause::Rejected(status) => {
-            let reason = match status {
-                486 | 600 => EndedReason::Busy,
-                408 | 480 => EndedReason::NoAnswer,
-                487 => EndedReason::Canceled,
-                603 | 607 | 608 => EndedReason::Declined,
-                404 | 484 | 604 => EndedReason::UnknownNumber,
-                488 | 606 => EndedReason::CodecMismatch,
-                401 | 403 | 407 => EndedReason::AuthFailed,
-                _ => EndedReason::Unreachable,
-            };
-            (reason, Some(status))
-        }
+        Cause::Rejected(status) => (EndedReason::of_sip_status(status), Some(status)),
         Cause::Cancel | Cause::Bye | Cause::Local => (EndedReason::Canceled, Some(487)),
         Cause::Timeout => (EndedReason::NoAnswer, Some(408)),
         Cause::NoAck => (EndedReason::NoAck, None),
