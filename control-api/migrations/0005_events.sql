@@ -14,7 +14,7 @@ CREATE TABLE events (
 );
 CREATE UNIQUE INDEX events_call ON events (call_id, call_seq) WHERE call_id IS NOT NULL;
 CREATE INDEX events_tenant ON events (tenant_id, pub_seq);
-CREATE INDEX events_unpublished ON events (created_at, id) WHERE pub_seq IS NULL;
+CREATE INDEX events_unpublished ON events (id) WHERE pub_seq IS NULL;
 
 CREATE TABLE consumers (
     name TEXT PRIMARY KEY,
@@ -22,6 +22,7 @@ CREATE TABLE consumers (
     updated_at BIGINT NOT NULL
 );
 
+-- fence: how often the lock was taken; for 'publisher' the last pub_seq that was given.
 CREATE TABLE locks (
     name TEXT PRIMARY KEY,
     holder TEXT NOT NULL,

@@ -5,6 +5,7 @@
 
 use std::{future::Future, pin::Pin};
 
+mod background;
 mod directory;
 mod http;
 mod jobs;
@@ -17,16 +18,17 @@ mod switchboard;
 mod time;
 mod view;
 
+pub use background::{Background, BackgroundSettings};
 pub use directory::{Directory, Refused, Route, RouteQuery};
 pub use http::{App, openapi, router};
-pub use jobs::{NewJob, enqueue};
+pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
 pub use journal::{
     Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
 };
-pub use outbox::{NewEvent, emit};
+pub use outbox::{Hub, LiveEvent, NewEvent, emit};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
 pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
-pub use time::now_ms;
+pub use time::{Clock, now_ms};
 
 /// A future behind a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use control_api::{App, Entry, Journal, JournalSettings, RecordingStage, RecordingState, Store};
+use control_api::{
+    App, Background, BackgroundSettings, Entry, Journal, JournalSettings, RecordingStage, RecordingState, Store,
+};
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
 use pipeline::voice_thread::Voice;
@@ -42,6 +44,8 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let first = store.first_run(key).await.map_err(|error| format!("http.bootstrap_key: {error}"))?;
     let journal = Journal::start(store.clone(), JournalSettings::default());
     close_orphans(&house, &store, &journal).await?;
+    let settings = BackgroundSettings { node: house.node.clone(), ..BackgroundSettings::default() };
+    let background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;
     if house.config.recording.enabled {
         let dir = &house.config.recording.dir;
         std::fs::create_dir_all(dir).map_err(|error| format!("recording.dir: {}: {error}", dir.display()))?;
@@ -78,7 +82,13 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     });
     let calls = tokio::spawn(desk.clone().run(events));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let app = App { store, journal: journal.clone(), switchboard: std::sync::Arc::new(desk.clone()), recordings };
+    let app = App {
+        store,
+        journal: journal.clone(),
+        switchboard: std::sync::Arc::new(desk.clone()),
+        recordings,
+        hub: background.hub().clone(),
+    };
     let api = tokio::spawn(
         axum::serve(http, control_api::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>())
             .with_graceful_shutdown(async {
@@ -112,6 +122,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     if tokio::time::timeout(Duration::from_secs(10), journal.flush()).await.is_err() {
         tracing::error!(entries = journal.counts().backlog, "the database did not take the last entries");
     }
+    background.stop(Duration::from_secs(5)).await;
     tracing::info!("stopped");
     Ok(())
 }

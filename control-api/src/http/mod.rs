@@ -19,7 +19,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Journal, Store, Switchboard};
+use crate::{Hub, Journal, Store, Switchboard};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -32,6 +32,8 @@ pub struct App {
     pub switchboard: Arc<dyn Switchboard>,
     /// Folder below which recordings lie.
     pub recordings: PathBuf,
+    /// Where events are watched.
+    pub hub: Hub,
 }
 
 /// JSON bodies at most, bytes.
@@ -45,6 +47,7 @@ const BODY_LIMIT: usize = 1 << 20;
     tags(
         (name = "calls", description = "Place, watch, end and read calls"),
         (name = "records", description = "What agents took down"),
+        (name = "events", description = "What happened, as it happens"),
         (name = "operations", description = "The node itself"),
     )
 )]
@@ -73,6 +76,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::recording::signed))
         .routes(routes!(routes::records::events))
         .routes(routes!(routes::records::latency))
+        .routes(routes!(routes::events::list))
         .routes(routes!(routes::taken::bookings))
         .routes(routes!(routes::taken::messages))
         .routes(routes!(routes::operations::health))

@@ -1,8 +1,16 @@
 //! Jobs: work that a transaction leaves behind and that some node does soon after, at least once.
 
+mod queue;
+mod timetable;
+mod worker;
+
 use domain::TenantId;
 use serde_json::Value;
 use sqlx::AnyConnection;
+
+pub(crate) use timetable::Timetable;
+pub(crate) use worker::Workers;
+pub use worker::{Context, Fault, Handler, Job};
 
 use crate::{
     store::{fresh_id, json_text, storable},

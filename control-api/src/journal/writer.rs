@@ -121,7 +121,7 @@ fn refuse(entry: &Stamped, error: &sqlx::Error, counters: &Counters) {
 }
 
 /// True when the database is there and says no to the content: constraints, and data it cannot represent (SQLSTATE 22, 23).
-fn is_refusal(error: &sqlx::Error) -> bool {
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             !matches!(error.kind(), sqlx::error::ErrorKind::Other)
@@ -183,6 +183,7 @@ pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<Outcome, s
         }
     }
     tx.commit().await?;
+    store.ring();
     Ok(outcome)
 }
 

@@ -3,11 +3,28 @@
 //! An event of a call is written by the [`crate::Journal`] and by nobody else; every other event by [`emit`], in the transaction of
 //! what it tells about.
 
+mod consumer;
+mod hub;
+mod pattern;
+mod published;
+mod publisher;
+pub(crate) mod rollups;
+
+use std::sync::Arc;
+
 use domain::{TenantId, event::Name};
 use serde_json::Value;
 use sqlx::AnyConnection;
 
+pub(crate) use consumer::Consumer;
+pub use hub::{Hub, LiveEvent};
+pub(crate) use pattern::Patterns;
+pub(crate) use published::Published;
+pub(crate) use rollups::Rollups;
+
 use crate::{
+    Store,
+    background::Tasks,
     store::{fresh_id, json_text},
     time::now_ms,
 };
@@ -37,4 +54,12 @@ pub async fn emit(tx: &mut AnyConnection, event: NewEvent) -> Result<(), sqlx::E
         .execute(tx)
         .await
         .map(drop)
+}
+
+/// Starts the publisher and a task per consumer.
+pub(crate) fn start(tasks: &mut Tasks, store: &Store, hub: &Hub, node: &str, consumers: Vec<Arc<dyn Consumer>>) {
+    tasks.spawn(|stop| publisher::run(store.clone(), hub.clone(), node.to_owned(), stop));
+    for consumer in consumers {
+        tasks.spawn(|stop| consumer::run(store.clone(), hub.clone(), consumer, stop));
+    }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyPoolOptions};
+use tokio::sync::watch;
 
 pub(crate) mod calls;
 mod first_run;
@@ -27,6 +28,7 @@ pub struct Store {
     pool: AnyPool,
     engine: Engine,
     secret: Arc<OnceLock<[u8; 32]>>,
+    bell: watch::Sender<u64>,
 }
 
 /// Which database speaks behind the pool.
@@ -117,7 +119,7 @@ impl Store {
             .connect(&target)
             .await
             .map_err(|source| StoreError::Connect { url: blank_password(url), source })?;
-        Ok(Self { pool, engine, secret: Arc::new(OnceLock::new()) })
+        Ok(Self { pool, engine, secret: Arc::new(OnceLock::new()), bell: watch::Sender::new(0) })
     }
 
     /// Brings the schema up to date. Safe to run by several nodes at once and again and again.
@@ -138,6 +140,21 @@ impl Store {
 
     pub(crate) fn pool(&self) -> &AnyPool {
         &self.pool
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Says that a transaction has committed which may have left events, jobs or deliveries: whoever waits for such looks now and not
+    /// at its next poll.
+    pub(crate) fn ring(&self) {
+        self.bell.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+
+    /// Hears every [`Store::ring`] of this process from now on; several rings may be heard as one.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
     }
 
     /// Begins a transaction that will write.

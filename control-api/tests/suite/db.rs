@@ -7,7 +7,7 @@ use std::{
 
 use control_api::{Journal, JournalSettings, Store};
 use domain::TenantId;
-use sqlx::{AnyPool, any::AnyPoolOptions};
+use sqlx::{Any, AnyPool, Transaction, any::AnyPoolOptions};
 
 /// The key of the default tenant in every test.
 pub(crate) const KEY: &str = "st_live_Test0000_000000000000000000000000000000";
@@ -25,6 +25,8 @@ pub(crate) struct Db {
     pub(crate) tenant: TenantId,
     pub(crate) raw: AnyPool,
     pub(crate) folder: PathBuf,
+    pub(crate) url: String,
+    engine: Engine,
 }
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
@@ -51,9 +53,17 @@ impl Db {
         let store = Store::open(&url).await.unwrap();
         store.migrate().await.unwrap();
         let tenant = store.first_run(Some(KEY)).await.unwrap().tenant;
-        let raw = AnyPoolOptions::new().max_connections(2).connect(&url).await.unwrap();
+        let raw = AnyPoolOptions::new().max_connections(4).connect(&url).await.unwrap();
         let journal = Journal::start(store.clone(), JournalSettings::default());
-        Self { store, journal, tenant, raw, folder }
+        Self { store, journal, tenant, raw, folder, url, engine }
+    }
+
+    /// A transaction that will write.
+    pub(crate) async fn begin(&self) -> Transaction<'static, Any> {
+        match self.engine {
+            Engine::Sqlite => self.raw.begin_with("BEGIN IMMEDIATE").await.unwrap(),
+            Engine::Postgres => self.raw.begin().await.unwrap(),
+        }
     }
 
     /// Runs a statement behind the store's back.

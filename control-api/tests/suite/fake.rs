@@ -11,8 +11,8 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use control_api::{
-    AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Health, Journal, LiveCall, NewCall, NotActive,
-    Switchboard, router,
+    AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Health, Hub, Journal, LiveCall, NewCall,
+    NotActive, Switchboard, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};
@@ -185,7 +185,12 @@ impl Answer {
 }
 
 impl Client {
+    /// A client of a node without a background: nothing is published.
     pub(crate) fn new(db: &Db) -> Self {
+        Self::watching(db, &Hub::new(0))
+    }
+
+    pub(crate) fn watching(db: &Db, hub: &Hub) -> Self {
         let board = Arc::new(Fake {
             journal: db.journal.clone(),
             live: Mutex::default(),
@@ -197,6 +202,7 @@ impl Client {
             journal: db.journal.clone(),
             switchboard: board.clone(),
             recordings: db.folder.join("recordings"),
+            hub: hub.clone(),
         };
         Self { router: router(app), board, key: KEY.into() }
     }

@@ -4,10 +4,13 @@
 mod calls;
 mod db;
 mod doors;
+mod events;
 mod fake;
 mod invariants;
+mod jobs;
 mod journal;
 mod outage;
+mod outbox;
 mod postgres;
 mod recordings;
 mod store;

@@ -61,7 +61,7 @@ on_both! {
         assert_eq!(routes, [
             "GET /api/v1/bookings", "GET /api/v1/calls", "GET /api/v1/calls/active", "GET /api/v1/calls/{id}",
             "GET /api/v1/calls/{id}/events", "GET /api/v1/calls/{id}/latency", "GET /api/v1/calls/{id}/recording",
-            "GET /api/v1/calls/{id}/transcript", "GET /api/v1/messages", "GET /api/v1/recordings/{id}", "GET /docs",
+            "GET /api/v1/calls/{id}/transcript", "GET /api/v1/events", "GET /api/v1/messages", "GET /api/v1/recordings/{id}", "GET /docs",
             "GET /health", "GET /metrics", "GET /openapi.json", "GET /ready", "POST /api/v1/calls", "POST /api/v1/calls/{id}/end",
         ]);
     }

@@ -2,6 +2,7 @@
 
 pub(super) mod calls;
 pub(super) mod docs;
+pub(super) mod events;
 pub(super) mod operations;
 pub(super) mod recording;
 pub(super) mod records;

@@ -14,6 +14,7 @@ use crate::{
         ids::Id,
         query::{self, NoParameters, Query},
     },
+    outbox::Patterns,
     view::{self, CallLatency, EventList},
 };
 
@@ -45,6 +46,7 @@ pub(crate) async fn events(
     let after = query::number("after_seq", query.after_seq.as_deref(), 0, i64::MAX, 0)?;
     let limit = query::number("limit", query.limit.as_deref(), 1, 200, 50)?;
     find(&state, &caller.0, id).await?;
+    let patterns = Patterns::listed(query.types.as_deref().unwrap_or_default());
     let mut data = Vec::new();
     let mut seq = after;
     // Filtering here keeps the SQL one statement; a page is filled from as many reads as it takes.
@@ -53,7 +55,7 @@ pub(crate) async fn events(
         let end = read.len() < 200;
         for event in read {
             seq = event.seq.unwrap_or(seq);
-            if matches(query.types.as_deref(), &event.kind) {
+            if patterns.want(&event.kind) {
                 data.push(event);
                 if data.len() as i64 > limit {
                     data.pop();
@@ -81,32 +83,4 @@ pub(crate) async fn latency(
     caller.needs("calls:read")?;
     find(&state, &caller.0, id).await?;
     Ok(Json(view::summary(&state.app.store.turns(id).await?)))
-}
-
-/// Whether a type is asked for: any pattern matches (or none but exclusions are given) and no exclusion does.
-fn matches(patterns: Option<&str>, kind: &str) -> bool {
-    let Some(patterns) = patterns else { return true };
-    let hit = |pattern: &str| match pattern.strip_suffix(".*") {
-        Some(prefix) => kind.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')),
-        None => pattern == "*" || pattern == kind,
-    };
-    let patterns = || patterns.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
-    let wanted = patterns().filter(|pattern| !pattern.starts_with('!'));
-    let unwanted = patterns().filter_map(|pattern| pattern.strip_prefix('!'));
-    (wanted.clone().next().is_none() || wanted.clone().any(hit)) && !unwanted.clone().any(hit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_are_exact_prefixed_or_excluding() {
-        assert!(matches(None, "call.ended"));
-        assert!(matches(Some("call.turn.*,call.ended"), "call.turn.agent"));
-        assert!(!matches(Some("call.turn.*"), "call.turned"));
-        assert!(!matches(Some("call.*,!call.turn.*"), "call.turn.agent"));
-        assert!(matches(Some("!call.turn.*"), "call.ended"));
-        assert!(!matches(Some("call.ende"), "call.ended"));
-    }
 }
