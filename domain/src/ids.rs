@@ -50,6 +50,14 @@ ids! {
     TenantId,
     /// A stored agent.
     AgentId,
+    /// A telephone number of a tenant.
+    NumberId,
+    /// A way to and from a carrier.
+    TrunkId,
+    /// A rule that says who answers on a trunk.
+    RuleId,
+    /// A number that is being bought, ported or given back.
+    OrderId,
     /// One SIP leg of a call.
     LegId,
     /// One recording of a call.

@@ -13,6 +13,9 @@ pub mod turn;
 
 pub use agent::AgentSpec;
 pub use call::{Channel, Direction, EndedReason, Status};
-pub use ids::{AgentId, ApiKeyId, BootId, CallId, EventId, LegId, RecordingId, TakenId, TenantId};
+pub use ids::{
+    AgentId, ApiKeyId, BootId, CallId, EventId, LegId, NumberId, OrderId, RecordingId, RuleId, TakenId, TenantId,
+    TrunkId,
+};
 pub use pii::Pii;
 pub use turn::{Latency, Speaker, Turn, Word};

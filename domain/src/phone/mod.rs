@@ -1,8 +1,16 @@
 //! Phone numbers and addresses: E.164 (ITU-T E.164, at most 15 digits) and SIP URIs as a person may type them.
 
+mod barred;
+mod country;
+mod format;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use barred::{Barred, barred};
+pub use country::{calling_code, country};
+pub use format::NumberFormat;
 
 /// A number in international form, `+` and 7 to 15 digits. It shows itself masked.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
