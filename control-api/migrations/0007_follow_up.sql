@@ -54,10 +54,22 @@ CREATE TABLE emails (
     to_addr TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('queued','sent','failed','suppressed')),
     dedupe_key TEXT NOT NULL UNIQUE,
+    subject TEXT,
+    body_text TEXT,
+    body_html TEXT,
     gateway_ref TEXT,
     error TEXT,
     created_at BIGINT NOT NULL,
     sent_at BIGINT
+);
+CREATE INDEX emails_lead ON emails (lead_id, created_at);
+
+CREATE TABLE email_suppressions (
+    tenant_id TEXT NOT NULL,
+    address TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, address)
 );
 
 CREATE TABLE call_rollup (

@@ -10,6 +10,7 @@ mod directory;
 mod http;
 mod jobs;
 mod journal;
+mod mail;
 mod outbox;
 mod scope;
 mod seal;
@@ -25,6 +26,7 @@ pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
 pub use journal::{
     Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
 };
+pub use mail::{NewMail, Queued, queue as queue_mail};
 pub use outbox::{Hub, LiveEvent, NewEvent, emit};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
 pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};

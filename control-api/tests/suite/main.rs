@@ -9,6 +9,7 @@ mod fake;
 mod invariants;
 mod jobs;
 mod journal;
+mod mail;
 mod outage;
 mod outbox;
 mod postgres;
