@@ -13,6 +13,8 @@ CREATE TABLE tenants (
     max_cps BIGINT NOT NULL DEFAULT 2,
     countries TEXT NOT NULL DEFAULT '["US","CA"]',
     max_rate_micros BIGINT NOT NULL DEFAULT 500000,
+    daily_cap_micros BIGINT,
+    monthly_cap_micros BIGINT,
     version BIGINT NOT NULL DEFAULT 1,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,

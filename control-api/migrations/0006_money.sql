@@ -8,11 +8,21 @@ CREATE TABLE ledger_accounts (
     kind TEXT NOT NULL CHECK (kind IN ('available','held','revenue','payments','promo','adjustments','bad_debt')),
     balance_micros BIGINT NOT NULL DEFAULT 0,
     floor_micros BIGINT,
+    low_micros BIGINT NOT NULL DEFAULT 5000000,
+    told BIGINT NOT NULL DEFAULT 0,
     version BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX ledger_accounts_tenant ON ledger_accounts (tenant_id, livemode, kind) WHERE tenant_id IS NOT NULL;
 CREATE UNIQUE INDEX ledger_accounts_house ON ledger_accounts (livemode, kind) WHERE tenant_id IS NULL;
+
+-- The house's accounts keep no balance: theirs is summed when asked (one row for all tenants would be the hottest lock).
+INSERT INTO ledger_accounts (id, livemode, kind, created_at) VALUES
+    ('house:payments:live', 1, 'payments', 0), ('house:payments:test', 0, 'payments', 0),
+    ('house:revenue:live', 1, 'revenue', 0), ('house:revenue:test', 0, 'revenue', 0),
+    ('house:promo:live', 1, 'promo', 0), ('house:promo:test', 0, 'promo', 0),
+    ('house:adjustments:live', 1, 'adjustments', 0), ('house:adjustments:test', 0, 'adjustments', 0),
+    ('house:bad_debt:live', 1, 'bad_debt', 0), ('house:bad_debt:test', 0, 'bad_debt', 0);
 
 CREATE TABLE ledger_txns (
     id TEXT PRIMARY KEY,
@@ -61,7 +71,9 @@ CREATE TABLE leases (
     closed_at BIGINT,
     closed_by TEXT,
     charged_micros BIGINT,
-    refunded_micros BIGINT
+    refunded_micros BIGINT,
+    late_micros BIGINT NOT NULL DEFAULT 0,
+    uncollected_micros BIGINT NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX leases_call ON leases (call_id);
 CREATE INDEX leases_open ON leases (tenant_id) WHERE state = 'open';
@@ -109,6 +121,15 @@ CREATE TABLE rates (
 );
 CREATE UNIQUE INDEX rates_key ON rates (plan_id, item, prefix, starts_at);
 
+-- The plan of a tenant without another: every call is free until the operator gives it rates.
+INSERT INTO rate_plans (id, name, is_default, created_at, updated_at)
+    VALUES ('00000000-0000-7000-8000-000000000001', 'Default', 1, 0, 0);
+INSERT INTO rates (id, plan_id, item, name, unit_micros, starts_at) VALUES
+    ('00000000-0000-7000-8000-000000000011', '00000000-0000-7000-8000-000000000001', 'voice_in', 'Inbound', 0, 0),
+    ('00000000-0000-7000-8000-000000000012', '00000000-0000-7000-8000-000000000001', 'voice_out', 'Outbound', 0, 0),
+    ('00000000-0000-7000-8000-000000000013', '00000000-0000-7000-8000-000000000001', 'web', 'Web', 0, 0),
+    ('00000000-0000-7000-8000-000000000014', '00000000-0000-7000-8000-000000000001', 'transfer_leg', 'Transfer', 0, 0);
+
 CREATE TABLE usage_records (
     id TEXT PRIMARY KEY,
     tenant_id TEXT NOT NULL,
@@ -142,6 +163,7 @@ CREATE TABLE usage_daily (
 CREATE TABLE payments (
     id TEXT PRIMARY KEY,
     tenant_id TEXT NOT NULL REFERENCES tenants(id),
+    livemode BIGINT NOT NULL DEFAULT 1,
     gateway TEXT NOT NULL DEFAULT 'stripe',
     checkout_ref TEXT UNIQUE,
     payment_ref TEXT UNIQUE,
@@ -156,6 +178,20 @@ CREATE TABLE payments (
     settled_at BIGINT
 );
 CREATE INDEX payments_tenant ON payments (tenant_id, created_at, id);
+
+-- At most one attempt at a time: the payment it waits for.
+CREATE TABLE auto_top_ups (
+    tenant_id TEXT PRIMARY KEY REFERENCES tenants(id),
+    enabled BIGINT NOT NULL DEFAULT 0,
+    below_micros BIGINT NOT NULL,
+    amount_minor BIGINT NOT NULL,
+    monthly_max_minor BIGINT NOT NULL,
+    payment_method TEXT NOT NULL,
+    customer_ref TEXT,
+    open_payment TEXT,
+    failures BIGINT NOT NULL DEFAULT 0,
+    updated_at BIGINT NOT NULL
+);
 
 CREATE TABLE gateway_events (
     gateway TEXT NOT NULL,

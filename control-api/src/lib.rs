@@ -8,9 +8,11 @@ use std::{future::Future, pin::Pin};
 mod background;
 mod directory;
 mod http;
+mod invariants;
 mod jobs;
 mod journal;
 mod mail;
+mod money;
 mod outbox;
 mod scope;
 mod seal;
@@ -22,11 +24,16 @@ mod view;
 pub use background::{Background, BackgroundSettings};
 pub use directory::{Directory, Refused, Route, RouteQuery};
 pub use http::{App, openapi, router};
+pub use invariants::{Broken, INVARIANTS, Invariant};
 pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
 pub use journal::{
     Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
 };
 pub use mail::{NewMail, Queued, queue as queue_mail};
+pub use money::{
+    Adjustment, Admission, Cover, FINAL_AFTER_MS, Forbidden, Grant, Item, Limit, Movement, NotAdmitted, NotMoved,
+    NotRenewed, RENEW_AFTER_MS, Used, WARN_MS, callable,
+};
 pub use outbox::{Hub, LiveEvent, NewEvent, emit};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
 pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};

@@ -5,6 +5,8 @@ use domain::{
 };
 use serde_json::{Map, Value};
 
+use crate::money::{Admission, Used};
+
 /// One thing that happened to a call. Entries of a call are stored in the order in which they were written.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -32,6 +34,10 @@ pub enum Entry {
     },
     /// The state of a recording; the first one makes the row. Event `call.recording.ready` or `.failed`.
     Recording(RecordingState),
+    /// What the call used; each thing and provider counts once. Written before its end.
+    Used(Vec<Used>),
+    /// The call was admitted without a lease, because the store was away. It gets one now.
+    Unbilled(Box<Admission>),
     /// The call is over; the first `Ended` of a call wins. Event `call.ended`.
     Ended(Box<Ended>),
 }
@@ -127,6 +133,8 @@ pub struct Ended {
     pub media: Option<Value>,
     /// A stage had to do without its vendors.
     pub degraded: bool,
+    /// How long nothing had come from the caller when the call was given up: talk up to there is billed. 0 for every other end.
+    pub silent_ms: i64,
 }
 
 /// A call left behind by a node that went away, now closed as `failed`/`node_lost`.

@@ -3,6 +3,7 @@
 //! `write` never waits. One task stores what came, a batch per transaction; while the database is away it keeps the batch and tries
 //! again. Memory is bounded: beyond the bound entries are dropped and counted, the small ones that carry a call's life last.
 
+mod bill;
 mod entry;
 mod writer;
 

@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::mpsc;
 
-use super::{Counters, Ended, Entry, JournalSettings, Message, NewCall, RecordingStage, RecordingState};
+use super::{Counters, Ended, Entry, JournalSettings, Message, NewCall, RecordingStage, RecordingState, bill};
 use crate::{
+    money::{cost, lease, ledger::Purse},
     store::{Store, calls, fresh_id, json_text, storable},
     time::rfc3339,
     view::Spread,
@@ -68,21 +69,20 @@ pub(super) async fn run(
 
 /// Stores a batch however long it takes, and empties it.
 async fn store_batch(store: &Store, batch: &mut Vec<Stamped>, counters: &Counters) {
-    if batch.is_empty() {
-        return;
-    }
-    match persist(store, batch, counters).await {
-        Ok(outcome) => count(counters, outcome),
-        // One entry is not to take its neighbours with it: each on its own, the culprit is counted and left out.
-        Err(_) if batch.len() > 1 => {
-            for entry in batch.iter() {
-                store_one(store, std::slice::from_ref(entry), counters).await;
+    let entries = batch.len();
+    for part in bill::parts(std::mem::take(batch)) {
+        match persist(store, &part, counters).await {
+            Ok(outcome) => count(counters, outcome),
+            // One entry is not to take its neighbours with it: each on its own, the culprit is counted and left out.
+            Err(_) if part.len() > 1 => {
+                for entry in &part {
+                    store_one(store, std::slice::from_ref(entry), counters).await;
+                }
             }
+            Err(error) => refuse(&part[0], &error, counters),
         }
-        Err(error) => refuse(&batch[0], &error, counters),
     }
-    counters.backlog.fetch_sub(batch.len(), Relaxed);
-    batch.clear();
+    counters.backlog.fetch_sub(entries, Relaxed);
 }
 
 async fn store_one(store: &Store, entry: &[Stamped], counters: &Counters) {
@@ -96,7 +96,7 @@ async fn store_one(store: &Store, entry: &[Stamped], counters: &Counters) {
 async fn persist(store: &Store, batch: &[Stamped], counters: &Counters) -> Result<Outcome, sqlx::Error> {
     let mut pause = Duration::from_millis(50);
     loop {
-        match apply(store, batch).await {
+        match transact(store, batch).await {
             Ok(outcome) => return Ok(outcome),
             Err(error) if is_refusal(&error) => return Err(error),
             Err(error) => {
@@ -148,13 +148,23 @@ struct Head {
     turns: i64,
 }
 
+/// Stores entries at once, a transaction for each call that has money in it and one for the rest.
+pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<(), sqlx::Error> {
+    for part in bill::parts(batch.to_vec()) {
+        transact(store, &part).await?;
+    }
+    Ok(())
+}
+
 /// Stores entries in one transaction. Nothing of it is visible, or everything.
-pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Error> {
+async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Error> {
     let mut outcome = Outcome::default();
     if batch.is_empty() {
         return Ok(outcome);
     }
+    let secret = bill::secret(store, batch).await?;
     let mut tx = store.begin().await?;
+    let mut purse = bill::purse(&mut tx, batch).await?;
     let mut heads: HashMap<CallId, Option<Head>> = HashMap::new();
     for stamped in batch {
         let id = stamped.call.to_string();
@@ -173,7 +183,7 @@ pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<Outcome, s
             outcome.strays += 1;
             continue;
         };
-        let legal = write(&mut tx, &id, head, stamped).await?;
+        let legal = write(&mut tx, &id, head, stamped, purse.as_mut(), &secret).await?;
         outcome.stored += 1;
         outcome.bad_transitions += u64::from(!legal);
     }
@@ -188,7 +198,14 @@ pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<Outcome, s
 }
 
 /// Writes one entry; false when it asked for a step that does not exist.
-async fn write(db: &mut AnyConnection, id: &str, head: &mut Head, stamped: &Stamped) -> Result<bool, sqlx::Error> {
+async fn write(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    stamped: &Stamped,
+    purse: Option<&mut Purse>,
+    secret: &[u8; 32],
+) -> Result<bool, sqlx::Error> {
     match &stamped.entry {
         Entry::Created(_) => Ok(true),
         Entry::Status { status, at_ms, sip_status, data } => {
@@ -206,7 +223,15 @@ async fn write(db: &mut AnyConnection, id: &str, head: &mut Head, stamped: &Stam
             self::recording(db, id, head, recording, stamped.at_ms).await?;
             Ok(true)
         }
-        Entry::Ended(ended) => end(db, id, head, ended, stamped.at_ms).await,
+        Entry::Used(used) => {
+            bill::used(db, &head.tenant, head.livemode != 0, stamped, used).await?;
+            Ok(true)
+        }
+        Entry::Unbilled(admission) => {
+            lease::open_late(db, secret, admission, stamped.at_ms).await?;
+            Ok(true)
+        }
+        Entry::Ended(ended) => end(db, id, head, ended, stamped.at_ms, purse).await,
     }
 }
 
@@ -477,6 +502,7 @@ async fn end(
     head: &mut Head,
     ended: &Ended,
     written_ms: i64,
+    purse: Option<&mut Purse>,
 ) -> Result<bool, sqlx::Error> {
     if head.status.is_final() {
         return Ok(false);
@@ -514,7 +540,16 @@ async fn end(
     .execute(&mut *db)
     .await?;
     head.status = reason.status();
+    let billed = match purse {
+        Some(purse) => bill::settle(db, purse, id, ended, duration, written_ms).await?,
+        None => false,
+    };
     emit_call(db, id, head, Name::CallEnded, written_ms).await?;
+    if billed {
+        let cost = cost::of_call(db, id, written_ms).await?;
+        let data = serde_json::to_value(cost).unwrap_or(Value::Null);
+        emit(db, id, head, Name::CostFinal, data, written_ms).await?;
+    }
     Ok(legal)
 }
 

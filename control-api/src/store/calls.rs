@@ -7,14 +7,15 @@ use sqlx::{Any, AssertSqlSafe, Row as _, any::AnyRow};
 use super::Store;
 use crate::{
     time::rfc3339,
-    view::{AgentRef, Call, LatencyBrief, Party, RecordingBrief},
+    view::{AgentRef, Call, CostBrief, LatencyBrief, Party, RecordingBrief},
 };
 
 /// Every column a call object needs; the last leg's media and the last recording come by sub-query, so a call is one row.
 const SELECT: &str = "SELECT c.id, c.tenant_id, c.livemode, c.channel, c.direction, c.status, c.ended_reason, c.sip_status,
     c.answered_by, c.degraded, c.from_addr, c.to_addr, c.number_id, c.trunk_id, c.agent_id, c.agent_version, c.config, c.variables,
     c.metadata, c.scheduled_at, c.created_at, c.initiated_at, c.ringing_at, c.answered_at, c.ended_at, c.duration_ms, c.turns,
-    c.v2v_p50_ms, c.node_id, c.version,
+    c.v2v_p50_ms, c.node_id, c.version, c.billed_s, c.charged_micros,
+    (SELECT COUNT(*) FROM leases o WHERE o.call_id = c.id AND o.state = 'open') AS open_leases,
     (SELECT l.media FROM call_legs l WHERE l.call_id = c.id ORDER BY l.started_at DESC, l.id DESC LIMIT 1) AS media,
     r.state AS rec_state, r.duration_ms AS rec_ms, r.expires_at AS rec_expires
     FROM calls c LEFT JOIN recordings r
@@ -191,10 +192,16 @@ fn read(row: &AnyRow) -> Result<Call, sqlx::Error> {
         ended_at: ended.map(rfc3339),
         duration_ms: row.try_get("duration_ms")?,
         ring_ms,
+        billed_s: row.try_get("billed_s")?,
         turns: row.try_get("turns")?,
         media: media.and_then(|text| serde_json::from_str(&text).ok()),
         latency: at("v2v_p50_ms")?.map(|p50| LatencyBrief { voice_to_voice: [("p50", p50)].into() }),
         recording: recording.transpose()?,
+        cost: CostBrief {
+            is_final: ended.is_some() && row.try_get::<i64, _>("open_leases")? == 0,
+            charged_micros: row.try_get("charged_micros")?,
+            currency: "USD",
+        },
         node_id: row.try_get("node_id")?,
         version: row.try_get("version")?,
     })

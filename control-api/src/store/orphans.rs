@@ -18,7 +18,8 @@ impl Store {
         let rows = sqlx::query(
             "SELECT c.id, c.tenant_id, c.created_at, c.initiated_at, c.ringing_at, c.answered_at,
                     (SELECT MAX(e.created_at) FROM events e WHERE e.call_id = c.id) AS event_at,
-                    (SELECT MAX(t.end_ms) FROM turns t WHERE t.call_id = c.id) AS turn_ms
+                    (SELECT MAX(t.end_ms) FROM turns t WHERE t.call_id = c.id) AS turn_ms,
+                    (SELECT MAX(l.evidence_at) FROM leases l WHERE l.call_id = c.id) AS lease_at
              FROM calls c WHERE c.node_id = $1 AND c.boot_id <> $2 AND c.ended_at IS NULL ORDER BY c.created_at, c.id",
         )
         .bind(node_id.to_owned())
@@ -36,10 +37,17 @@ impl Store {
             let at = |column: &str| row.try_get::<Option<i64>, _>(column);
             let answered = at("answered_at")?;
             let spoken = answered.zip(at("turn_ms")?).map(|(answered, turn)| answered + turn);
-            let evidence =
-                [at("created_at")?, at("initiated_at")?, at("ringing_at")?, answered, at("event_at")?, spoken];
-            let at_ms = evidence.into_iter().flatten().max().unwrap_or_default().min(now_ms());
-            let ended = Ended { reason: EndedReason::NodeLost, at_ms, sip_status: None, media: None, degraded: false };
+            let steps = [at("created_at")?, at("initiated_at")?, at("ringing_at")?, answered];
+            let evidence = steps.into_iter().chain([at("event_at")?, spoken, at("lease_at")?]);
+            let at_ms = evidence.flatten().max().unwrap_or_default().min(now_ms());
+            let ended = Ended {
+                reason: EndedReason::NodeLost,
+                at_ms,
+                sip_status: None,
+                media: None,
+                degraded: false,
+                silent_ms: 0,
+            };
             batch.push(Stamped { call, at_ms: now_ms(), entry: Entry::Ended(Box::new(ended)) });
             orphans.insert(call, Orphan { call, tenant, recordings: Vec::new() });
         }

@@ -43,12 +43,15 @@ pub(crate) struct Call {
     pub(crate) duration_ms: i64,
     /// From ringing (or the INVITE) to answer or end.
     pub(crate) ring_ms: Option<i64>,
+    /// Seconds that were billed.
+    pub(crate) billed_s: i64,
     pub(crate) turns: i64,
     /// What was heard on the wire: codec, packets, loss, jitter, round trip, MOS.
     #[schema(value_type = Option<Object>)]
     pub(crate) media: Option<Value>,
     pub(crate) latency: Option<LatencyBrief>,
     pub(crate) recording: Option<RecordingBrief>,
+    pub(crate) cost: CostBrief,
     pub(crate) node_id: Option<String>,
     pub(crate) version: i64,
 }
@@ -67,6 +70,7 @@ impl Call {
         (self.activity, self.ended_reason, self.sip_status) = (None, None, None);
         (self.initiated_at, self.ringing_at, self.answered_at, self.ended_at) = (None, None, None, None);
         (self.duration_ms, self.ring_ms, self.turns, self.media, self.recording) = (0, None, 0, None, None);
+        (self.billed_s, self.cost.is_final, self.cost.charged_micros) = (0, false, 0);
         self.version = 1;
         self
     }
@@ -104,6 +108,17 @@ pub(crate) struct RecordingBrief {
     pub(crate) state: String,
     pub(crate) duration_ms: Option<i64>,
     pub(crate) expires_at: Option<String>,
+}
+
+/// The call's cost in a line; the whole is at `calls/{id}/cost`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct CostBrief {
+    /// Settled: nothing will change any more.
+    #[serde(rename = "final")]
+    pub(crate) is_final: bool,
+    pub(crate) charged_micros: i64,
+    /// `USD`.
+    pub(crate) currency: &'static str,
 }
 
 /// A page of calls.

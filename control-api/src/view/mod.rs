@@ -7,7 +7,7 @@ mod recording;
 mod taken;
 mod turn;
 
-pub(crate) use call::{AgentRef, Call, CallList, LatencyBrief, Party, RecordingBrief};
+pub(crate) use call::{AgentRef, Call, CallList, CostBrief, LatencyBrief, Party, RecordingBrief};
 pub(crate) use event::{API_VERSION, Event, EventList};
 pub(crate) use latency::{CallLatency, Spread, summary};
 pub(crate) use recording::Recording;

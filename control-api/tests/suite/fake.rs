@@ -114,7 +114,7 @@ pub(crate) fn status(status: Status, at_ms: i64) -> Entry {
 }
 
 pub(crate) fn ended(reason: EndedReason, at_ms: i64) -> Entry {
-    Entry::Ended(Box::new(Ended { reason, at_ms, sip_status: Some(200), media: None, degraded: false }))
+    Entry::Ended(Box::new(Ended { reason, at_ms, sip_status: Some(200), media: None, degraded: false, silent_ms: 0 }))
 }
 
 pub(crate) fn call_id() -> CallId {

@@ -10,6 +10,7 @@ mod invariants;
 mod jobs;
 mod journal;
 mod mail;
+mod money;
 mod outage;
 mod outbox;
 mod postgres;

@@ -183,7 +183,7 @@ impl Session {
     /// Writes the end; the first one counts.
     pub(super) fn end(self, reason: EndedReason, sip_status: Option<u16>, media: Option<Value>) {
         tracing::info!(call_id = %self.seat.id, reason = reason.as_str(), sip_status, "call ended");
-        let ended = Ended { reason, at_ms: leg::unix_ms(), sip_status, media, degraded: self.degraded };
+        let ended = Ended { reason, at_ms: leg::unix_ms(), sip_status, media, degraded: self.degraded, silent_ms: 0 };
         self.write(Entry::Ended(Box::new(ended)));
     }
 

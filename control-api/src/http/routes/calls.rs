@@ -24,7 +24,7 @@ use crate::{
     },
     store::{calls::CallFilter, keys::Principal},
     time::rfc3339,
-    view::{AgentRef, Call, CallList, Party},
+    view::{AgentRef, Call, CallList, CostBrief, Party},
 };
 
 /// Filters of the list.
@@ -343,10 +343,12 @@ fn of_live(call: &crate::LiveCall) -> Call {
         ended_at: None,
         duration_ms: call.answered_at_ms.map_or(0, |answered| (crate::now_ms() - answered).max(0)),
         ring_ms: None,
+        billed_s: 0,
         turns: 0,
         media: None,
         latency: None,
         recording: None,
+        cost: CostBrief { is_final: false, charged_micros: 0, currency: "USD" },
         node_id: None,
         version: 1,
     }

@@ -1,0 +1,218 @@
+//! The ledger: double entry, append only, micro-USD. Nothing is ever updated or deleted; a mistake is a new `adjust`.
+//!
+//! **Lock order.** Every money transaction opens the tenant's [`Purse`] first, which locks its `available` row; then come leases,
+//! then `held`, then the rest. Whoever posts must hold a purse, so no transaction can come the other way round and deadlock.
+
+use domain::TenantId;
+use serde_json::Value;
+use sqlx::{AnyConnection, Row as _};
+
+use crate::store::{fresh_id, json_text};
+
+/// An account that money can be on. `Available` and `Held` are a tenant's, the rest are the house's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Account {
+    Available,
+    Held,
+    Revenue,
+    Promo,
+    Adjustments,
+    BadDebt,
+}
+
+impl Account {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Held => "held",
+            Self::Revenue => "revenue",
+            Self::Promo => "promo",
+            Self::Adjustments => "adjustments",
+            Self::BadDebt => "bad_debt",
+        }
+    }
+
+    /// The row of this account: named after its owner, so that nobody has to look it up.
+    pub(crate) fn id(self, tenant: TenantId, livemode: bool) -> String {
+        let mode = if livemode { "live" } else { "test" };
+        match self {
+            Self::Available | Self::Held => format!("{tenant}:{}:{mode}", self.word()),
+            _ => format!("house:{}:{mode}", self.word()),
+        }
+    }
+}
+
+/// Why a transaction is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Promo,
+    Hold,
+    Settle,
+    Charge,
+    Adjust,
+    LateCharge,
+    WriteOff,
+}
+
+impl Kind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promo => "promo",
+            Self::Hold => "hold",
+            Self::Settle => "settle",
+            Self::Charge => "charge",
+            Self::Adjust => "adjust",
+            Self::LateCharge => "late_charge",
+            Self::WriteOff => "write_off",
+        }
+    }
+}
+
+/// A transaction to be written.
+#[derive(Debug)]
+pub(crate) struct Txn<'a> {
+    pub(crate) kind: Kind,
+    /// The same key is written once, ever.
+    pub(crate) idem_key: String,
+    pub(crate) call: Option<&'a str>,
+    pub(crate) lease: Option<&'a str>,
+    pub(crate) payment: Option<&'a str>,
+    /// What a person reads in the list of transactions.
+    pub(crate) memo: Value,
+    /// `system`, `stripe`, or who asked for it.
+    pub(crate) actor: &'a str,
+    pub(crate) at_ms: i64,
+    /// They sum to zero; zeros are left out.
+    pub(crate) entries: &'a [(Account, i64)],
+}
+
+/// Why nothing was written. The database transaction is to be dropped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// It would take the tenant below its floor.
+    #[error("not enough credit")]
+    NoCredit,
+    /// A fault of ours: entries that do not sum to zero.
+    #[error("ledger entries of {0} do not sum to zero")]
+    Unbalanced(String),
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+}
+
+/// A tenant's money, locked until the transaction ends.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    tenant: TenantId,
+    livemode: bool,
+    pub(crate) available: i64,
+    /// 0, or the credit line as a negative number.
+    pub(crate) floor: i64,
+}
+
+impl Purse {
+    /// Locks a tenant's money. Must be the first thing that a money transaction does.
+    pub(crate) async fn open(db: &mut AnyConnection, tenant: TenantId, livemode: bool) -> Result<Self, sqlx::Error> {
+        let id = Account::Available.id(tenant, livemode);
+        loop {
+            let row = sqlx::query(
+                "UPDATE ledger_accounts SET version = version + 1 WHERE id = $1 RETURNING balance_micros, floor_micros",
+            )
+            .bind(id.clone())
+            .fetch_optional(&mut *db)
+            .await?;
+            if let Some(row) = row {
+                let floor: Option<i64> = row.try_get(1)?;
+                return Ok(Self { tenant, livemode, available: row.try_get(0)?, floor: floor.unwrap_or(0) });
+            }
+            // Every tenant gets its accounts with its first movement; whoever comes second waits on the key and finds them.
+            open_accounts(db, tenant).await?;
+        }
+    }
+
+    /// What may still be taken.
+    pub(crate) const fn spendable(&self) -> i64 {
+        let spendable = self.available.saturating_sub(self.floor);
+        if spendable > 0 { spendable } else { 0 }
+    }
+
+    /// Writes a transaction and moves the balances. False when its key is known: nothing happens then.
+    pub(crate) async fn post(&mut self, db: &mut AnyConnection, txn: Txn<'_>) -> Result<bool, LedgerError> {
+        let mut entries: Vec<(Account, i64)> = txn.entries.iter().copied().filter(|(_, amount)| *amount != 0).collect();
+        entries.sort_unstable_by_key(|(account, _)| *account);
+        if entries.iter().map(|(_, amount)| i128::from(*amount)).sum::<i128>() != 0 {
+            return Err(LedgerError::Unbalanced(txn.idem_key));
+        }
+        if entries.is_empty() {
+            return Ok(true);
+        }
+        let id = fresh_id();
+        let new = sqlx::query(
+            "INSERT INTO ledger_txns (id, tenant_id, kind, idem_key, call_id, lease_id, payment_id, memo, actor, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (idem_key) DO NOTHING",
+        )
+        .bind(id.clone())
+        .bind(self.tenant.to_string())
+        .bind(txn.kind.as_str())
+        .bind(txn.idem_key)
+        .bind(txn.call.map(str::to_owned))
+        .bind(txn.lease.map(str::to_owned))
+        .bind(txn.payment.map(str::to_owned))
+        .bind(json_text(&txn.memo))
+        .bind(txn.actor.to_owned())
+        .bind(txn.at_ms)
+        .execute(&mut *db)
+        .await?;
+        if new.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for (n, (account, amount)) in entries.into_iter().enumerate() {
+            let account_id = account.id(self.tenant, self.livemode);
+            sqlx::query("INSERT INTO ledger_entries (txn_id, n, account_id, amount_micros) VALUES ($1, $2, $3, $4)")
+                .bind(id.clone())
+                .bind(n as i64 + 1)
+                .bind(account_id.clone())
+                .bind(amount)
+                .execute(&mut *db)
+                .await?;
+            if !matches!(account, Account::Available | Account::Held) {
+                continue;
+            }
+            // The row is ours since `open`; the condition is the last line of defence, not the decision.
+            let moved = sqlx::query(
+                "UPDATE ledger_accounts SET balance_micros = balance_micros + $1, version = version + 1
+                 WHERE id = $2 AND (balance_micros + $1 >= COALESCE(floor_micros, 0) OR $1 > 0)",
+            )
+            .bind(amount)
+            .bind(account_id)
+            .execute(&mut *db)
+            .await?;
+            if moved.rows_affected() == 0 {
+                return Err(LedgerError::NoCredit);
+            }
+            if account == Account::Available {
+                self.available += amount;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Makes a tenant's accounts, live and test, where they are missing.
+pub(crate) async fn open_accounts(db: &mut AnyConnection, tenant: TenantId) -> Result<(), sqlx::Error> {
+    for livemode in [true, false] {
+        for account in [Account::Available, Account::Held] {
+            sqlx::query(
+                "INSERT INTO ledger_accounts (id, tenant_id, livemode, kind, floor_micros, created_at)
+                 VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(account.id(tenant, livemode))
+            .bind(tenant.to_string())
+            .bind(i64::from(livemode))
+            .bind(account.word())
+            .bind(crate::now_ms())
+            .execute(&mut *db)
+            .await?;
+        }
+    }
+    Ok(())
+}
