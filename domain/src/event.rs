@@ -2,11 +2,7 @@
 //!
 //! A [`Name`] is durable: stored, numbered, delivered everywhere. A [`Live`] one is shown to who watches, and gone.
 
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
-
-use crate::call::{UnknownWord, words};
+use crate::call::words;
 
 words! {
     /// The type of a durable event.

@@ -1,10 +1,8 @@
 //! One turn of a conversation as it stands in a transcript, with what it cost in time.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
-use crate::call::{UnknownWord, words};
+use crate::call::words;
 
 words! {
     /// Whose turn it is.

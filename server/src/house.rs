@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domain::agent::fault::{Fault, Warning};
 use domain::{AgentSpec, BootId};
 
 use crate::config::{Checked, Config, ConfigError};
@@ -17,6 +18,8 @@ pub struct House {
     pub checked: Checked,
     /// By the name of their file.
     pub agents: BTreeMap<String, Arc<AgentSpec>>,
+    /// What somebody set in an agent's file that this version does not act upon.
+    pub warnings: Vec<String>,
     /// This machine's name.
     pub node: String,
     /// This run of the process.
@@ -31,7 +34,7 @@ impl House {
     pub fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
         let config = Config::load(path, std::env::vars())?;
         let checked = config.check()?;
-        let agents = read_agents(&config.agents.dir)?;
+        let (agents, warnings) = read_agents(&config.agents.dir)?;
         if !agents.contains_key(&config.agents.demo) {
             return Err(ConfigError::Value {
                 key: "agents.demo",
@@ -41,7 +44,7 @@ impl House {
         }
         let node =
             std::fs::read_to_string("/etc/hostname").map_or_else(|_| "node".into(), |name| name.trim().to_owned());
-        Ok(Self { config, checked, agents, node, boot: BootId(uuid::Uuid::now_v7()) })
+        Ok(Self { config, checked, agents, warnings, node, boot: BootId(uuid::Uuid::now_v7()) })
     }
 
     /// Where the speech worker is.
@@ -61,26 +64,38 @@ pub fn worker_beside_us() -> PathBuf {
     us.parent().unwrap_or(Path::new(".")).join("speech-worker")
 }
 
-fn read_agents(dir: &Path) -> Result<BTreeMap<String, Arc<AgentSpec>>, ConfigError> {
+/// Agents by the name of their file, and what is to be told about them.
+type Agents = (BTreeMap<String, Arc<AgentSpec>>, Vec<String>);
+
+fn read_agents(dir: &Path) -> Result<Agents, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: dir.to_owned(), source };
-    let mut agents = BTreeMap::new();
+    let (mut agents, mut told) = Agents::default();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        agents.insert(name, Arc::new(read_agent(&path)?));
+        let (agent, warnings) = read_agent(&path)?;
+        told.extend(
+            warnings.iter().map(|warning| format!("{}: {}: {}", path.display(), warning.field, warning.message)),
+        );
+        agents.insert(name, Arc::new(agent));
     }
-    Ok(agents)
+    Ok((agents, told))
 }
 
-fn read_agent(path: &Path) -> Result<AgentSpec, ConfigError> {
+fn read_agent(path: &Path) -> Result<(AgentSpec, Vec<Warning>), ConfigError> {
     let malformed = |reason: String| ConfigError::Malformed { path: path.to_owned(), reason };
+    let told = |faults: Vec<Fault>| malformed(faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; "));
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let agent: AgentSpec = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-    agent.check().map_err(|breach| malformed(breach.to_string()))?;
-    pipeline::agent::check(&agent).map_err(|error| malformed(error.to_string()))?;
-    Ok(agent)
+    let document: serde_json::Value = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    let agent = AgentSpec::read(&document).map_err(told)?;
+    let finding = pipeline::agent::check(&agent);
+    if !finding.faults.is_empty() {
+        return Err(told(finding.faults));
+    }
+    let warnings = agent.warnings().into_iter().chain(finding.warnings).collect();
+    Ok((agent, warnings))
 }

@@ -74,10 +74,12 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Serve(Configured { config }) => {
             let house = house::House::read(config.as_deref())?;
             logging::start(&house.config.log);
+            house.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             runtime.block_on(serve::serve(house))?;
         }
         Command::Check(Configured { config }) => {
             let house = house::House::read(config.as_deref())?;
+            house.warnings.iter().for_each(|warning| say(warning));
             say(&format!("configuration is good: {} agents, SIP {:?}", house.agents.len(), house.checked.sip_udp));
         }
         Command::Migrate(Configured { config }) => {

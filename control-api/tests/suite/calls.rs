@@ -183,7 +183,7 @@ on_both! {
             (json!({"to": "sip:a@b\r\nX: y", "agent_id": "receptionist"}), (400, "validation_failed", Some("to"))),
             (json!({"to": "sip:a@b"}), (400, "validation_failed", Some("agent_id"))),
             (json!({"to": "sip:a@b", "agent_id": "receptionist", "agent": {"name": "x"}}), (400, "validation_failed", Some("agent_id"))),
-            (json!({"to": "sip:a@b", "agent": {"name": "x", "promt": {}}}), (400, "unknown_field", Some("promt"))),
+            (json!({"to": "sip:a@b", "agent": {"name": "x", "promt": {}}}), (400, "unknown_field", Some("agent.promt"))),
             (json!({"to": "sip:a@b", "agent": {"name": ""}}), (400, "validation_failed", Some("agent.name"))),
             (json!({"to": "sip:a@b", "agent_id": "receptionist", "ring_timeout_ms": 1}), (400, "validation_failed", Some("ring_timeout_ms"))),
             (json!({"to": "sip:a@b", "agent_id": "receptionist", "variables": {"a": []}}), (400, "validation_failed", Some("variables"))),

@@ -1,8 +1,10 @@
 //! Who decides what is said: the offline flow at once, or a model token by token, behind the same questions and thoughts.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::Gen;
+use crate::agent::Library;
 use crate::flow::{self, Facts, Flow, FlowState};
 use crate::llm::{Line, LlmCommand, LlmEvent, LlmLink, Tool};
 use crate::sentence::Sentences;
@@ -81,9 +83,26 @@ pub struct FlowBrain {
     thoughts: VecDeque<Thought>,
 }
 
+/// What a deciding model is made of.
+pub struct ModelParts {
+    /// The model.
+    pub link: LlmLink,
+    /// What it is told.
+    pub system: String,
+    /// Said without asking it.
+    pub greeting: String,
+    /// What it may call.
+    pub tools: Vec<Tool>,
+    /// Context is cut to so many lines; the instructions stay.
+    pub keep: usize,
+    /// Looked up before every answer.
+    pub library: Option<Arc<dyn Library>>,
+}
+
 /// A model and what it has been told so far.
 pub struct ModelBrain {
     link: LlmLink,
+    library: Option<Arc<dyn Library>>,
     greeting: String,
     lines: Vec<Line>,
     tools: Vec<Tool>,
@@ -108,15 +127,16 @@ impl Brain {
         }))
     }
 
-    /// A model decides; it is told `system`, and `greeting` is said without asking it.
+    /// A model decides.
     #[must_use]
-    pub fn model(link: LlmLink, system: String, greeting: String, tools: Vec<Tool>, keep: usize) -> Self {
+    pub fn model(parts: ModelParts) -> Self {
         Self::Model(Box::new(ModelBrain {
-            link,
-            greeting,
-            lines: vec![Line::System(system)],
-            tools,
-            keep: keep.max(4),
+            link: parts.link,
+            library: parts.library,
+            greeting: parts.greeting,
+            lines: vec![Line::System(parts.system)],
+            tools: parts.tools,
+            keep: parts.keep.max(4),
             writing: BTreeMap::new(),
             thoughts: VecDeque::new(),
         }))
@@ -301,11 +321,26 @@ impl ModelBrain {
                 Ask::Begin | Ask::Words(_) | Ask::Result(_) => {}
             }
         }
+        self.look_up(&mut lines);
         self.writing.insert(r#gen, Sentences::default());
         let command = LlmCommand::Generate { r#gen, lines, tools: self.tools.clone() };
         if self.link.commands.try_send(command).is_err() {
             self.writing.remove(&r#gen);
             self.thoughts.push_back(Thought::Failed(r#gen, true));
+        }
+    }
+
+    /// What the documents say about the caller's last words stands behind the instructions, for this answer only.
+    fn look_up(&self, lines: &mut Vec<Line>) {
+        let Some(library) = &self.library else { return };
+        let asked = lines.iter().rev().find_map(|line| match line {
+            Line::Caller(words) => Some(words.as_str()),
+            _ => None,
+        });
+        let passages = asked.map(|words| library.look_up(words)).unwrap_or_default();
+        if !passages.is_empty() {
+            let text = format!("What your documents say about this:\n\n{}", passages.join("\n\n"));
+            lines.insert(1.min(lines.len()), Line::System(text));
         }
     }
 

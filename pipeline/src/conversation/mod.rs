@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-pub use brain::{Ask, Brain, Thought, ToolResult};
+pub use brain::{Ask, Brain, ModelParts, Thought, ToolResult};
 pub use report::{ConversationEvent, Ended, Order, Spoken};
 
 use crate::flow::{Expect, FieldKind};
@@ -41,10 +41,23 @@ pub struct Parts {
     pub turns: TurnConfig,
     /// Whether the caller may talk over the greeting.
     pub greeting_interruptible: bool,
+    /// Lines of our own.
+    pub lines: Lines,
     /// Where it tells the call what happens.
     pub events: UnboundedSender<ConversationEvent>,
     /// What the call tells it.
     pub orders: UnboundedReceiver<Order>,
+}
+
+/// What the agent says without being asked; each list is gone through in turn.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// To a silent caller, where a model decides; a flow asks by itself.
+    pub silence: Vec<String>,
+    /// Before hanging up on a silent caller.
+    pub goodbye: String,
+    /// While something takes its time.
+    pub fillers: Vec<String>,
 }
 
 /// A conversation; lives on a voice thread as its call's [`Talk`].
@@ -64,6 +77,7 @@ pub struct Conversation {
     clock: Clock,
     floor_raised: bool,
     fillers: usize,
+    lines: Lines,
     events: UnboundedSender<ConversationEvent>,
     orders: UnboundedReceiver<Order>,
     /// Set when the machine has closed; the conversation lingers until the line has reported what was heard.
@@ -93,6 +107,7 @@ impl Conversation {
             clock: Clock::default(),
             floor_raised: false,
             fillers: 0,
+            lines: parts.lines,
             events: parts.events,
             orders: parts.orders,
             closed_at: None,
@@ -343,17 +358,18 @@ impl Conversation {
         let text = match line {
             turn::Line::Text(text) => text,
             turn::Line::Filler => {
-                const FILLERS: [&str; 3] = ["One moment.", "Just a second, please.", "I am still on it."];
+                let fillers = &self.lines.fillers;
+                let Some(text) = fillers.get(self.fillers % fillers.len().max(1)).cloned() else { return };
                 self.fillers += 1;
-                let filler = FILLERS[(self.fillers - 1) % FILLERS.len()];
                 self.speech(r#gen).fillers += 1;
-                let _ = self.tts.commands.try_send(TtsCommand::Speak { r#gen, text: filler.to_owned() });
+                let _ = self.tts.commands.try_send(TtsCommand::Speak { r#gen, text });
                 return;
             }
             turn::Line::Apology => {
                 "I am sorry, something is not working here. Could you say that again, please?".to_owned()
             }
-            turn::Line::NobodyThere => "I cannot hear you, so I will hang up now. Goodbye.".to_owned(),
+            turn::Line::NobodyThere if self.lines.goodbye.is_empty() => "Goodbye.".to_owned(),
+            turn::Line::NobodyThere => self.lines.goodbye.clone(),
             turn::Line::TimeIsUp => "I am afraid our time is up. Goodbye.".to_owned(),
             turn::Line::Voicemail | turn::Line::NameAndReason => {
                 "This is an automated call. We will try again.".to_owned()
@@ -370,13 +386,16 @@ impl Conversation {
                     self.adopt(now, r#gen);
                     return;
                 }
-                if n <= 1 { "Are you still there?" } else { "Hello? I can still not hear you." }
+                let prompts = &self.lines.silence;
+                let prompt = prompts.get(usize::from(n.saturating_sub(1))).or(prompts.last());
+                prompt.map_or("Are you still there?", String::as_str)
             }
             turn::Prompt::TooFewDigits => "That was too short. Please try once more.",
             turn::Prompt::AreYouBack => "Are you back?",
             turn::Prompt::LastMinute => "We have about one minute left.",
         };
-        self.speak(r#gen, text);
+        let text = text.to_owned();
+        self.speak(r#gen, &text);
     }
 
     /// Says a text of our own, whole.

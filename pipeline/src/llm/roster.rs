@@ -9,12 +9,12 @@ use crate::link::{
 };
 
 /// The words.
-pub const PROVIDERS: &[&str] = &["openai"];
+pub const PROVIDERS: &[&str] = &["openai", "openai_compatible"];
 
 /// Opens the provider of that name on the current tokio runtime; each generation connects for itself.
 pub fn open(provider: &str, settings: &Value) -> Result<LlmLink, OpenError> {
     match provider {
-        "openai" => {
+        "openai" | "openai_compatible" => {
             let model = OpenAi::new(read("openai", settings)?)?;
             let (name, limits) = (model.name(), model.limits());
             Ok(open_model(model, &name, limits))
@@ -26,7 +26,7 @@ pub fn open(provider: &str, settings: &Value) -> Result<LlmLink, OpenError> {
 /// Whether `open` would take this, without opening anything.
 pub fn check(provider: &str, settings: &Value) -> Result<(), OpenError> {
     match provider {
-        "openai" => OpenAi::new(read("openai", settings)?).map(drop),
+        "openai" | "openai_compatible" => OpenAi::new(read("openai", settings)?).map(drop),
         _ => Err(unknown(provider)),
     }
 }

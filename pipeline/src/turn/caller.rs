@@ -140,7 +140,7 @@ impl Turns {
     pub(super) fn draft_words(&mut self, now: Ms) {
         let (Caller::Talking(draft) | Caller::Gap(draft)) = &self.caller else { return };
         let text = draft.text();
-        if self.ending && matches!(text::weigh(&text, true), Weight::One | Weight::Strong) {
+        if self.ending && matches!(self.weigh(&text), Weight::One | Weight::Strong) {
             self.stay();
         }
         self.drop_stale_speculation(&text);
@@ -163,7 +163,7 @@ impl Turns {
                 let mut words = Words::default();
                 words.put(text, is_final, now);
                 let answers_thought = matches!(self.agent, Agent::Thinking(_));
-                match text::weigh(text, self.ending) {
+                match self.weigh(text) {
                     Weight::Strong => {
                         self.last_voice = self.last_voice.max(now);
                         self.confirm(Contest { onset: now, voiced: 0, words }, now);
@@ -194,8 +194,8 @@ impl Turns {
         self.caller = Caller::Tentative(Contest { onset: now, voiced: 0, words });
     }
 
-    /// The silence after which the turn ends.
-    pub(super) fn wait(&self, draft: &Draft) -> Ms {
+    /// The silence after which the turn ends, by its words and by what is expected.
+    pub(super) fn judged_wait(&self, draft: &Draft) -> Ms {
         let text = draft.text();
         let p = draft.p.unwrap_or_else(|| text::end_probability(&text));
         let open = text::open_wait(p);
@@ -224,7 +224,7 @@ impl Turns {
         }
         let (wait, ceiling) = if self.expect == Field::Story { (open * 3 / 2, 4000) } else { (open, 2500) };
         let floor = if p >= 0.75 { 900 } else { 1500 };
-        let floor = if self.pace > 0 { (self.pace + 150).min(floor) } else { 0 };
+        let floor = if self.pace > 0 && self.config.ends.pace { (self.pace + 150).min(floor) } else { 0 };
         let wait = wait.max(floor).min(ceiling);
         if text::short_answer(&text) { wait.min(500) } else { wait }
     }
@@ -328,7 +328,7 @@ impl Turns {
             draft.words = Words { finals: vec![text.trim().to_owned()], final_at: Some(now), ..Words::default() };
             draft.word_at = Some(now);
             if self.voice.is_none() {
-                if self.ending && matches!(text::weigh(text, true), Weight::One | Weight::Strong) {
+                if self.ending && matches!(self.weigh(text), Weight::One | Weight::Strong) {
                     self.stay();
                 }
                 return self.end_turn(now);

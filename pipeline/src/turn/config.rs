@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ends::Ends;
 use crate::Ms;
 
 /// Every number the machine waits by.
@@ -10,6 +11,18 @@ use crate::Ms;
 pub struct TurnConfig {
     /// Whether there is a recogniser; without one voice alone confirms an interruption and the vendor ends turns.
     pub recogniser: bool,
+    /// What an agent asks for about the ends of turns.
+    pub ends: Ends,
+    /// Whether the caller may interrupt at all.
+    pub interruptible: bool,
+    /// Whether voice alone interrupts after `voice_only`; without a recogniser it always does.
+    pub voice_confirms: bool,
+    /// So many words that say something interrupt, together with voice where it is only one.
+    pub min_words: u8,
+    /// Further words or phrases that never interrupt.
+    pub never: Vec<String>,
+    /// Further words or phrases that always do.
+    pub always: Vec<String>,
     /// How long after the last voice a final may come before a turn is committed without one (vendor's p99 + 150).
     pub stt_final: Ms,
     /// Voice without any word is dropped this long after its end.
@@ -32,7 +45,7 @@ pub struct TurnConfig {
     pub answer_tail: Ms,
     /// A single word interrupts after this much voice.
     pub one_word: Ms,
-    /// Without a recogniser, this much voice interrupts.
+    /// Where voice alone interrupts, it takes this much of it.
     pub voice_only: Ms,
     /// A fresh partial must stand still for this long before an answer is prepared.
     pub speculate: Ms,
@@ -100,6 +113,12 @@ impl Default for TurnConfig {
     fn default() -> Self {
         Self {
             recogniser: true,
+            ends: Ends::default(),
+            interruptible: true,
+            voice_confirms: false,
+            min_words: 1,
+            never: Vec::new(),
+            always: Vec::new(),
             stt_final: 500,
             no_words: 1500,
             late_window: 1500,

@@ -20,7 +20,9 @@ impl Turns {
 
     /// Whether words are only kept until the agent's last sample.
     fn agent_is_protected(&self) -> bool {
+        let uninterruptible = !self.config.interruptible;
         match &self.agent {
+            Agent::Thinking(_) | Agent::Speaking(_) | Agent::Paused(_) if uninterruptible => true,
             Agent::Thinking(thought) => thought.over,
             Agent::Speaking(speech) | Agent::Paused(speech) => speech.thought.protected,
             Agent::Idle => false,
@@ -29,7 +31,7 @@ impl Turns {
 
     pub(super) fn pause(&mut self, now: Ms) {
         self.agent = match std::mem::replace(&mut self.agent, Agent::Idle) {
-            Agent::Speaking(mut speech) if !speech.thought.protected => {
+            Agent::Speaking(mut speech) if !speech.thought.protected && self.config.interruptible => {
                 speech.played = speech.heard(now);
                 speech.sounding = None;
                 speech.paused_at = now;
@@ -56,9 +58,19 @@ impl Turns {
         };
     }
 
+    /// What words weigh while the agent has the floor.
+    pub(super) fn weigh(&self, text: &str) -> Weight {
+        text::weigh(text, self.ending, &self.config)
+    }
+
+    /// Voice without words interrupts, if there is enough of it.
+    fn voice_confirms(&self) -> bool {
+        self.config.voice_confirms || !self.config.recogniser
+    }
+
     fn contest_weight(&self, contest: &Contest) -> Weight {
         let text = contest.words.text();
-        let weight = text::weigh(&text, self.ending);
+        let weight = self.weigh(&text);
         if let Agent::Paused(speech) = &self.agent {
             let collided = contest.onset < speech.started + self.config.collision;
             if collided && weight == Weight::One {
@@ -95,7 +107,7 @@ impl Turns {
                 self.note(Note::Backchannel(text));
                 return self.resume(now);
             }
-            Weight::Nothing if !self.config.recogniser => voice_on && voiced >= self.config.voice_only,
+            Weight::Light | Weight::Nothing if self.voice_confirms() => voice_on && voiced >= self.config.voice_only,
             Weight::Light | Weight::Nothing => false,
         };
         if confirmed && let Caller::Tentative(contest) = std::mem::replace(&mut self.caller, Caller::Quiet) {
@@ -120,7 +132,7 @@ impl Turns {
         let reaches = |voiced: Ms| since + voiced.saturating_sub(contest.voiced);
         let one = match self.contest_weight(contest) {
             Weight::One => Some(reaches(self.config.one_word)),
-            Weight::Nothing if !self.config.recogniser => Some(reaches(self.config.voice_only)),
+            Weight::Light | Weight::Nothing if self.voice_confirms() => Some(reaches(self.config.voice_only)),
             _ => None,
         };
         [None, Some(contest.onset + self.config.contest), one]
@@ -192,7 +204,7 @@ impl Turns {
     pub(super) fn contest_ends_itself(&mut self, now: Ms) {
         let Caller::Tentative(contest) = std::mem::replace(&mut self.caller, Caller::Quiet) else { return };
         let text = contest.words.text();
-        let weight = text::weigh(&text, self.ending);
+        let weight = self.weigh(&text);
         let voice_on = self.voice.is_some();
         if weight == Weight::Light && !voice_on {
             return self.note(Note::Backchannel(text));

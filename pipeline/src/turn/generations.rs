@@ -205,7 +205,7 @@ impl Turns {
         }
         let grows = text::tokens(text).starts_with(&text::tokens(&last));
         let replaces = grows || !committed.words.partial.is_empty();
-        if !replaces && matches!(text::weigh(text, false), Weight::Light | Weight::Nothing) {
+        if !replaces && matches!(text::weigh(text, false, &self.config), Weight::Light | Weight::Nothing) {
             return false;
         }
         let before = text::tokens(&committed.text()).len();

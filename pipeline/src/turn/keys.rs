@@ -2,7 +2,7 @@
 
 use super::fields::Field;
 use super::state::{Caller, Collected, Committed, Contest, Mode, Words};
-use super::text::{self, Weight};
+use super::text::Weight;
 use super::{Manner, Note, Out, Prompt, Said, Turns, Unanswered};
 use crate::Ms;
 
@@ -79,7 +79,7 @@ impl Turns {
             Caller::Quiet => return self.turn + 1,
             Caller::Tentative(contest) => {
                 let text = contest.words.text();
-                if text::weigh(&text, self.ending) == Weight::Light {
+                if self.weigh(&text) == Weight::Light {
                     self.note(Note::Backchannel(text));
                     return self.turn + 1;
                 }

@@ -8,6 +8,7 @@ mod agent;
 mod caller;
 mod config;
 mod endings;
+mod ends;
 mod fields;
 mod floor;
 mod generations;
@@ -25,6 +26,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 pub use config::TurnConfig;
+pub use ends::Ends;
 pub use fields::Field;
 pub use machine::Turns;
 pub use timers::Timer;

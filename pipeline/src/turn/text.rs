@@ -1,7 +1,7 @@
 //! What the words alone tell: whether a turn has ended, whether a field is complete, how much an interruption weighs.
 
 use super::fields::Field;
-use super::words;
+use super::{TurnConfig, words};
 use crate::Ms;
 
 /// The words of a text: lower case, without punctuation at their ends.
@@ -244,11 +244,16 @@ pub(super) enum Weight {
 }
 
 /// Weighs words; `ending` is true while the call is being ended.
-pub(super) fn weigh(text: &str, ending: bool) -> Weight {
+pub(super) fn weigh(text: &str, ending: bool, config: &TurnConfig) -> Weight {
     let mut tokens = tokens(text);
     if tokens.is_empty() {
         return Weight::Nothing;
     }
+    if config.always.iter().any(|phrase| has(&tokens, phrase)) {
+        return Weight::Strong;
+    }
+    let never: Vec<&str> = config.never.iter().map(String::as_str).collect();
+    remove_phrases(&mut tokens, &never);
     remove_phrases(&mut tokens, words::BACKCHANNEL_PHRASES);
     if ending {
         remove_phrases(&mut tokens, words::FAREWELL_PHRASES);
@@ -264,6 +269,7 @@ pub(super) fn weigh(text: &str, ending: bool) -> Weight {
     let content = tokens.iter().filter(|word| !light(word));
     match content.count() {
         0 => Weight::Light,
+        count if count < usize::from(config.min_words) => Weight::Light,
         1 => Weight::One,
         _ => Weight::Strong,
     }
@@ -324,14 +330,27 @@ mod tests {
 
     #[test]
     fn an_interruption_is_weighed_by_its_words() {
-        assert_eq!(weigh("uh-huh", false), Weight::Light);
-        assert_eq!(weigh("I see, okay", false), Weight::Light);
-        assert_eq!(weigh("yeah but what about", false), Weight::Strong);
-        assert_eq!(weigh("wait", false), Weight::Strong);
-        assert_eq!(weigh("Wednesday", false), Weight::One);
-        assert_eq!(weigh("bye", true), Weight::Light);
-        assert_eq!(weigh("bye", false), Weight::One);
-        assert_eq!(weigh(" ... ", false), Weight::Nothing);
+        let config = TurnConfig::default();
+        assert_eq!(weigh("uh-huh", false, &config), Weight::Light);
+        assert_eq!(weigh("I see, okay", false, &config), Weight::Light);
+        assert_eq!(weigh("yeah but what about", false, &config), Weight::Strong);
+        assert_eq!(weigh("wait", false, &config), Weight::Strong);
+        assert_eq!(weigh("Wednesday", false, &config), Weight::One);
+        assert_eq!(weigh("bye", true, &config), Weight::Light);
+        assert_eq!(weigh("bye", false, &config), Weight::One);
+        assert_eq!(weigh(" ... ", false, &config), Weight::Nothing);
+    }
+
+    #[test]
+    fn an_agent_may_ask_for_more_words_and_name_its_own() {
+        let own = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let config =
+            TurnConfig { min_words: 3, never: own(&["genau ja"]), always: own(&["moment"]), ..TurnConfig::default() };
+        assert_eq!(weigh("table two", false, &config), Weight::Light);
+        assert_eq!(weigh("table for two", false, &config), Weight::Strong);
+        assert_eq!(weigh("genau ja", false, &config), Weight::Light);
+        assert_eq!(weigh("moment", false, &config), Weight::Strong);
+        assert_eq!(weigh("stop", false, &config), Weight::Strong);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         None => (sip_stack::offer::offer(&ability), None),
     };
     session.status(Status::Initiating, None);
-    let talk = match session.prepare(Direction::Inbound, from.expose()) {
+    let talk = match session.prepare() {
         Ok(talk) => talk,
         Err(error) => {
             tracing::error!(call_id = %id, %error, "the agent cannot be run");

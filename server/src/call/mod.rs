@@ -4,6 +4,7 @@
 //! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `tools` (what agents can do), `metrics` and `record` (the stereo file) beside it.
 
 pub mod desk;
+mod facts;
 mod inbound;
 pub mod leg;
 pub mod line;

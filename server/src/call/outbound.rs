@@ -69,7 +69,7 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         session.call = call;
         let mut events = desk.watch(call);
         session.status(Status::Initiating, None);
-        let talk = match session.prepare(Direction::Outbound, &from) {
+        let talk = match session.prepare() {
             Ok(talk) => talk,
             Err(error) => {
                 tracing::error!(call_id = %session.id(), %error, "the agent cannot be run");

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use control_api::{DialRequest, Ended, Entry, NewCall, RecordingStage, RecordingState};
 use domain::event::Name;
 use domain::{AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, Turn};
-use pipeline::agent::{AgentError, Surroundings};
+use pipeline::agent::{AgentError, Credentials, Surroundings};
 use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Spoken};
-use pipeline::flow::{Facts, LocalTime};
 use pipeline::turn::Cause as TurnCause;
 use pipeline::voice_thread::{Echo, Prompt, Seat as VoiceSeat, Talk, Tap};
 use serde_json::{Map, Value, json};
@@ -18,6 +17,7 @@ use tokio::time::{Instant as Deadline, sleep_until, timeout};
 use wire::media::Ports;
 
 use super::desk::{BENCH, Desk, ECHO, Seat};
+use super::facts::{About, facts, number};
 use super::line::Rings;
 use super::record::Recording;
 use super::{leg, tools};
@@ -65,6 +65,8 @@ pub(super) struct Session {
     /// Who talks.
     pub(super) agent: Arc<AgentSpec>,
     direction: Direction,
+    from: String,
+    to: String,
     variables: Map<String, Value>,
     max_duration: Duration,
     record: bool,
@@ -88,6 +90,8 @@ impl Session {
         let session = Self {
             call,
             direction: created.direction,
+            from: created.from.expose().clone(),
+            to: created.to.expose().clone(),
             variables: created.variables.clone(),
             max_duration: configured.min(Duration::from_millis(agent.limits.max_duration_ms)),
             record: desk.house.config.recording.enabled && agent.recording.enabled,
@@ -150,20 +154,30 @@ impl Session {
     }
 
     /// Opens what the agent needs and begins its greeting.
-    pub(super) fn prepare(&mut self, direction: Direction, peer: &str) -> Result<Talker, AgentError> {
+    pub(super) fn prepare(&mut self) -> Result<Talker, AgentError> {
         match self.agent.name.as_str() {
             ECHO => return Ok(Talker::Subject(Box::new(Echo))),
             BENCH => return Ok(Talker::Subject(Box::<Prompt>::default())),
             _ => {}
         }
-        let mut variables = std::collections::BTreeMap::new();
-        for (name, value) in &self.variables {
-            variables.insert(name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        }
-        let caller_number = (direction == Direction::Inbound).then(|| number(peer)).flatten();
-        let facts = Facts { caller_number, now: local_time(self.agent.timezone.as_deref()), variables };
+        let about = About {
+            id: self.seat.id,
+            direction: self.direction,
+            from: &self.from,
+            to: &self.to,
+            variables: &self.variables,
+        };
+        let facts = facts(&self.agent, &about);
         let orders = self.inbox.take().unwrap_or_else(|| unbounded_channel().1);
-        let around = Surroundings { speech: self.desk.speech.as_ref(), facts, events: self.tell.clone(), orders };
+        let around = Surroundings {
+            speech: self.desk.speech.as_ref(),
+            outbound: self.direction == Direction::Outbound,
+            credentials: &Credentials::new(),
+            library: None,
+            facts,
+            events: self.tell.clone(),
+            orders,
+        };
         pipeline::agent::build(&self.agent, around).map(|conversation| Talker::Agent(Box::new(conversation)))
     }
 
@@ -193,7 +207,7 @@ impl Session {
         let answered_at = Instant::now();
         let (line, control) = self.desk.media.open(ports, leg::config(&plan));
         let (tap, recording) = self.open_recording();
-        let (ear, codec) = (pipeline::agent::ear(&self.agent).ok(), leg::codec_name(plan.law));
+        let (ear, codec) = (Some(pipeline::agent::ear(&self.agent)), leg::codec_name(plan.law));
         let mut data = Map::new();
         data.insert("codec".into(), codec.into());
         data.insert("agent".into(), self.agent.name.clone().into());
@@ -443,32 +457,9 @@ pub(super) fn address(uri: &Uri) -> String {
     }
 }
 
-/// The number in an address, if there is one that could be called back.
-fn number(address: &str) -> Option<String> {
-    let user = address.strip_prefix("sip:").unwrap_or(address);
-    let user = user.split(['@', ';']).next().unwrap_or_default();
-    let digits = user.strip_prefix('+').unwrap_or(user);
-    (digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| user.to_owned())
-}
-
-/// The date and time of day where the agent speaks for: what "tomorrow" means to its callers.
-fn local_time(zone: Option<&str>) -> LocalTime {
-    let zone = zone.and_then(|name| jiff::tz::TimeZone::get(name).ok()).unwrap_or_else(jiff::tz::TimeZone::system);
-    let now = jiff::Timestamp::now();
-    LocalTime::from_unix(now.as_second() + i64::from(zone.to_offset(now).seconds()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_told_from_names() {
-        assert_eq!(number("sip:+491701234567@carrier.example").as_deref(), Some("+491701234567"));
-        assert_eq!(number("0301234567").as_deref(), Some("0301234567"));
-        assert_eq!(number("sip:alice@example.org"), None);
-        assert_eq!(number("sip:12@example.org"), None);
-    }
 
     #[test]
     fn refusals_become_the_reasons_of_the_table() {

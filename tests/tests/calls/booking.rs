@@ -8,7 +8,7 @@ use tests::{Phone, Sidetone, flite};
 
 /// What is said, and by whom; empty where the words hang on the calendar.
 const CONVERSATION: [(&str, &str); 15] = [
-    ("agent", "Hillside clinic. How can I help?"),
+    ("agent", "Hillside clinic. This is the automated receptionist. How can I help?"),
     ("caller", "i would like to book an appointment"),
     ("agent", "Which day and time suit you?"),
     ("caller", "tuesday at ten"),

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{AgentSpec, CallId, Direction, EndedReason, Status, phone::E164};
+use domain::{AgentSpec, CallId, Direction, EndedReason, Status, agent::fault::Fault, phone::E164};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -130,7 +130,7 @@ pub(crate) struct NewCallBody {
     agent_id: Option<String>,
     /// A whole agent, for this call only.
     #[schema(value_type = Option<Object>)]
-    agent: Option<AgentSpec>,
+    agent: Option<Value>,
     /// Scalars for `{{name}}` in the agent's texts, at most 50.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -299,8 +299,11 @@ fn check(new: &NewCallBody) -> Result<AgentChoice, ApiError> {
         (Some(id), None) if (1..=100).contains(&id.chars().count()) => Ok(AgentChoice::Named(id.clone())),
         (Some(_), None) => Err(ApiError::invalid("agent_id", "agent_id has 1 to 100 characters")),
         (None, Some(agent)) => {
-            agent.check().map_err(|breach| ApiError::invalid(format!("agent.{}", breach.field), breach.rule))?;
-            Ok(AgentChoice::Inline(Box::new(agent.clone())))
+            let agent = AgentSpec::read(agent).map_err(|faults| {
+                let fault = faults.into_iter().next().unwrap_or_else(|| Fault::invalid("", "cannot be read"));
+                ApiError::new(StatusCode::BAD_REQUEST, fault.code, fault.message).at(format!("agent.{}", fault.field))
+            })?;
+            Ok(AgentChoice::Inline(Box::new(agent)))
         }
         _ => Err(ApiError::invalid("agent_id", "exactly one of agent_id and agent is needed")),
     }
