@@ -150,7 +150,20 @@ impl SipHandle {
     ///
     /// # Errors
     /// [`SipError::Io`] when there is no way to the peer.
-    pub async fn invite(&self, mut outgoing: Outgoing) -> Result<CallHandle, SipError> {
+    pub async fn invite(&self, outgoing: Outgoing) -> Result<CallHandle, SipError> {
+        self.invite_with(outgoing, |_| ()).await
+    }
+
+    /// [`SipHandle::invite`] for those who share the stream of events out: `placed` is told the call before any event of it can
+    /// come. It runs in the SIP task and must not block.
+    ///
+    /// # Errors
+    /// As [`SipHandle::invite`].
+    pub async fn invite_with(
+        &self,
+        mut outgoing: Outgoing,
+        placed: impl FnOnce(CallHandle) + Send + 'static,
+    ) -> Result<CallHandle, SipError> {
         let flow = outgoing.flow;
         let open = match flow.transport {
             Transport::Udp => flow.local.ip().is_unspecified() || flow.local.port() == 0,
@@ -160,7 +173,11 @@ impl SipHandle {
             outgoing.flow = self.flow_to(flow.transport, flow.remote).await?;
         }
         let (done, call) = oneshot::channel();
-        self.send(Command::Invite { outgoing: Box::new(outgoing), done })?;
+        let placed = move |call| {
+            placed(call);
+            let _ = done.send(call);
+        };
+        self.send(Command::Invite { outgoing: Box::new(outgoing), placed: Box::new(placed) })?;
         call.await.map_err(|_| SipError::Closed)
     }
 

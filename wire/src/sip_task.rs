@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Answer { call: CallHandle, sdp: String, done: oneshot::Sender<Result<(), CallError>> },
     Reject { call: CallHandle, refusal: Refusal },
     Flow { transport: Transport, remote: SocketAddr, done: oneshot::Sender<io::Result<Flow>> },
-    Invite { outgoing: Box<Outgoing>, done: oneshot::Sender<CallHandle> },
+    Invite { outgoing: Box<Outgoing>, placed: Box<dyn FnOnce(CallHandle) + Send> },
     End { call: CallHandle },
     Drain { on: bool },
 }
@@ -130,9 +130,8 @@ impl SipTask {
             Command::Flow { transport: Transport::Tcp, remote, done } => {
                 self.readers.spawn(connect(remote, done, Arc::clone(&self.streams)));
             }
-            Command::Invite { outgoing, done } => {
-                let _ = done.send(self.endpoint.invite(now, *outgoing));
-            }
+            // Before the INVITE leaves: its answer cannot overtake this.
+            Command::Invite { outgoing, placed } => placed(self.endpoint.invite(now, *outgoing)),
             Command::End { call } => self.endpoint.end(now, call),
             Command::Drain { on } => self.endpoint.drain(on),
         }

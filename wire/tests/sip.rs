@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sip_stack::offer::{self, Ability, Codec};
-use sip_stack::{Cause, EndpointConfig, Event, Flow, NameAddr, Outgoing, Transport, Uri};
+use sip_stack::{Cause, EndpointConfig, Event, Flow, NameAddr, Outgoing, Refusal, Transport, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc::Receiver;
@@ -81,6 +81,23 @@ async fn a_call_over_udp() {
 #[tokio::test]
 async fn a_call_over_tcp() {
     whole_call(Transport::Tcp).await;
+}
+
+#[tokio::test]
+async fn a_call_is_told_before_its_first_event() {
+    let (caller, mut to_caller) = side().await;
+    let (callee, mut to_callee) = side().await;
+    let (told, mut placed) = tokio::sync::mpsc::unbounded_channel();
+    // Both ends are busy with it before the caller's own task looks again.
+    let placing = tokio::spawn({
+        let (caller, remote) = (caller.clone(), callee.udp()[0]);
+        async move { caller.invite_with(outgoing(Transport::Udp, remote), move |call| told.send(call).unwrap()).await }
+    });
+    let Event::Incoming { call: theirs, .. } = next(&mut to_callee).await else { panic!("an INVITE first") };
+    callee.reject(theirs, Refusal::new(486));
+    let Event::Ended { call, .. } = next(&mut to_caller).await else { panic!("a refusal") };
+    assert_eq!(placed.try_recv(), Ok(call));
+    assert_eq!(placing.await.unwrap().unwrap(), call);
 }
 
 #[tokio::test]

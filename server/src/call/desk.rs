@@ -131,8 +131,13 @@ impl Desk {
     /// The events of a call from now on.
     pub fn watch(&self, call: CallHandle) -> UnboundedReceiver<Event> {
         let (route, events) = unbounded_channel();
-        lock(&self.0.routes).insert(call, route);
+        self.connect(call, route);
         events
+    }
+
+    /// Sends a call's events there from now on.
+    pub fn connect(&self, call: CallHandle, route: UnboundedSender<Event>) {
+        lock(&self.0.routes).insert(call, route);
     }
 
     /// Takes a seat if there is one.

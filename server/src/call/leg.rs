@@ -80,7 +80,7 @@ pub fn reserve(media: &Media) -> Result<Ports, PhoneError> {
     media.reserve().map_err(|error| PhoneError::NotAnswered(error.to_string()))
 }
 
-/// Sends an INVITE with an offer.
+/// Sends an INVITE with an offer; `placed` is told its call before any event of it can come.
 ///
 /// # Errors
 /// When the addresses cannot be used or the way there cannot be opened.
@@ -90,6 +90,7 @@ pub async fn invite(
     from: &str,
     remote: SocketAddr,
     ability: &Ability,
+    placed: impl FnOnce(CallHandle) + Send + 'static,
 ) -> Result<CallHandle, PhoneError> {
     let tcp = to.contains(";transport=tcp");
     let transport = if tcp { Transport::Tcp } else { Transport::Udp };
@@ -99,7 +100,7 @@ pub async fn invite(
     let flow = sip.flow_to(transport, remote).await.map_err(unreachable)?;
     let sdp = sip_stack::offer::offer(ability);
     let outgoing = Outgoing { to, from, flow, sdp, headers: Vec::new() };
-    sip.invite(outgoing).await.map_err(unreachable)
+    sip.invite_with(outgoing, placed).await.map_err(unreachable)
 }
 
 /// Milliseconds since 1970.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use control_api::{DialRefused, DialRequest, LiveCall, NewCall};
 use domain::{AgentSpec, Channel, Direction, EndedReason, Pii, Status};
 use sip_stack::{Cause, Event};
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::desk::Desk;
 use super::leg;
@@ -59,7 +60,12 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
     let ability = leg::ability(&ports, desk.media_address(remote));
     let mut session = Session::prepare_outbound(desk.clone(), seat, created, agent, &request);
     tokio::spawn(async move {
-        let call = match leg::invite(&desk.sip, &to, &sip_uri(&from, ability.address), remote, &ability).await {
+        let (route, mut events) = unbounded_channel();
+        let watch = {
+            let desk = desk.clone();
+            move |call| desk.connect(call, route)
+        };
+        let call = match leg::invite(&desk.sip, &to, &sip_uri(&from, ability.address), remote, &ability, watch).await {
             Ok(call) => call,
             Err(error) => {
                 tracing::warn!(call_id = %session.id(), %error, "the INVITE cannot leave");
@@ -67,7 +73,6 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
             }
         };
         session.call = call;
-        let mut events = desk.watch(call);
         session.status(Status::Initiating, None);
         let talk = match session.prepare() {
             Ok(talk) => talk,
