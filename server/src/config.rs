@@ -254,10 +254,12 @@ impl Config {
     pub fn load(path: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut table = match path {
             None => toml::Table::new(),
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?
-                .parse::<toml::Table>()
-                .map_err(|error| ConfigError::Malformed { path: path.into(), reason: error.to_string() })?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+                text.parse::<toml::Table>()
+                    .map_err(|error| ConfigError::Malformed { path: path.into(), reason: toml_reason(&text, &error) })?
+            }
         };
         for (name, value) in environment {
             let Some(key) = name.strip_prefix(PREFIX) else { continue };
@@ -373,6 +375,16 @@ fn merge(under: &mut toml::Table, over: toml::Table) {
     }
 }
 
+/// What is wrong with a TOML text, with its line number, in one line.
+#[must_use]
+pub fn toml_reason(text: &str, error: &toml::de::Error) -> String {
+    let message = one_line(error.message());
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -430,6 +442,13 @@ mod tests {
         let both = [("SIDETONE__DEV__BENCH", "true"), ("SIDETONE__RECORDING__FOLDER", "x")];
         let error = load(&both).unwrap_err().to_string();
         assert!(error.contains("SIDETONE__RECORDING__FOLDER") && !error.contains("bench"), "{error}");
+    }
+
+    #[test]
+    fn a_malformed_file_is_one_line_with_its_number() {
+        let text = "[sip]\nudp = \"x\n";
+        let reason = toml_reason(text, &text.parse::<toml::Table>().unwrap_err());
+        assert!(reason.starts_with("line 2: ") && !reason.contains('\n'), "{reason}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use domain::agent::fault::{Fault, Warning};
 use domain::{AgentSpec, BootId};
 
-use crate::config::{Checked, Config, ConfigError};
+use crate::config::{Checked, Config, ConfigError, toml_reason};
 
 /// Configuration and agents.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ fn read_agent(path: &Path) -> Result<(AgentSpec, Vec<Warning>), ConfigError> {
     let told = |faults: Vec<Fault>| malformed(faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; "));
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let document: serde_json::Value = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    let document: serde_json::Value = toml::from_str(&text).map_err(|error| malformed(toml_reason(&text, &error)))?;
     let agent = AgentSpec::read(&document).map_err(told)?;
     let finding = pipeline::agent::check(&agent);
     if !finding.faults.is_empty() {
