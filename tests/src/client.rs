@@ -1,6 +1,7 @@
 //! Clients of others: sipp with our scenarios, baresip with a configuration of its own.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Sipp {
     }
 }
 
-/// baresip with a WAV file for a microphone and another for a loudspeaker.
+/// baresip with a WAV file for a microphone; what it hears it throws away.
 #[derive(Debug)]
 pub struct Baresip {
     dir: PathBuf,
@@ -60,9 +61,10 @@ pub struct Baresip {
 }
 
 impl Baresip {
-    /// Will call `sip:to@server` as `sip:from@…` and play `microphone` (8 kHz, mono), from the answer on.
+    /// Will call `sip:to@address`, where the server must be, too ([`crate::Plan::also_at`]), as `sip:from@…`, and play `microphone`
+    /// (8 kHz, mono) from the answer on.
     #[must_use]
-    pub fn new(server: &Sidetone, to: &str, from: &str, microphone: &Path) -> Self {
+    pub fn new(server: &Sidetone, address: IpAddr, to: &str, from: &str, microphone: &Path) -> Self {
         let dir = server.dir().join(format!("baresip-{from}"));
         fs::create_dir_all(&dir).expect("the temporary folder can be written");
         let write =
@@ -74,17 +76,15 @@ impl Baresip {
         write(
             "config",
             format!(
-                "sip_listen 127.0.0.1:0\nnet_interface lo\ncall_max_calls 2\naudio_source aufile,{}\naudio_player aufile,{}\n\
-                 audio_alert aufile,{}\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
+                "call_max_calls 2\naudio_source aufile,{}\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
                  rtp_ports 34000-34999\nmodule_path {modules}\n{sound}{loaded}",
                 microphone.display(),
-                dir.join("heard.wav").display(),
-                dir.join("alert.wav").display(),
             ),
         );
-        write("accounts", format!("<sip:{from}@127.0.0.1>;regint=0;audio_codecs=PCMU,PCMA\n"));
+        write("accounts", format!("<sip:{from}@{address}>;regint=0;audio_codecs=PCMU,PCMA\n"));
         write("contacts", String::new());
-        Self { dir, uri: server.uri(to) }
+        let uri = format!("sip:{to}@{}", SocketAddr::new(address, server.sip.port()));
+        Self { dir, uri }
     }
 
     /// Calls and stays on the line for so long; gives what baresip wrote.

@@ -14,7 +14,7 @@ pub mod sound;
 
 pub use api::Api;
 pub use client::{Baresip, Sipp};
-pub use home::enter;
-pub use line::{Line, Sip, request, rtp_header};
+pub use home::{elsewhere, enter};
+pub use line::{Line, SSRC, Sip, request, rtp_header};
 pub use phone::{Phone, Spoken};
-pub use sidetone::{Plan, Sidetone, binary, workspace};
+pub use sidetone::{GREETING, Plan, Sidetone, binary, workspace};

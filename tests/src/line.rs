@@ -1,6 +1,7 @@
 //! SIP and RTP by hand: literal text and bytes, so that a test can send what no stack would.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 /// A server on the same machine answers long before.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The source of every [`Line`].
+pub const SSRC: u32 = 0x0a11_ce00;
 /// Bytes of a G.711 frame.
 const FRAME: usize = 160;
 
@@ -90,7 +93,7 @@ pub struct Line {
     invite: String,
     to: String,
     contact: String,
-    rtp: UdpSocket,
+    rtp: Arc<UdpSocket>,
     /// Where the server takes this call's RTP.
     pub remote: SocketAddr,
     sent: u16,
@@ -99,7 +102,7 @@ pub struct Line {
 impl Line {
     /// Calls `uri` and acknowledges the answer; anything but 200 fails the test.
     pub async fn call(server: SocketAddr, uri: &str) -> Self {
-        let (sip, rtp) = (Sip::towards(server).await, loopback().await);
+        let (sip, rtp) = (Sip::towards(server).await, Arc::new(loopback().await));
         let port = rtp.local_addr().expect("a bound socket has an address").port();
         let offer = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
@@ -136,8 +139,9 @@ impl Line {
         header(&self.invite, "From").trim_start_matches("<sip:").split('@').next().unwrap_or_default()
     }
 
-    /// Sends `count` frames, one each 20 ms, and gives the frames that came back meanwhile and shortly after, in order of arrival.
-    pub async fn talk(&mut self, count: u16, frame: impl Fn(u16) -> [u8; FRAME]) -> Vec<[u8; FRAME]> {
+    /// Sends `count` frames, one each 20 ms, and gives the frames that came back, in order of arrival: meanwhile and for another
+    /// `after`.
+    pub async fn talk(&mut self, count: u16, after: Duration, frame: impl Fn(u16) -> [u8; FRAME]) -> Vec<[u8; FRAME]> {
         let mut clock = interval(Duration::from_millis(20));
         clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut came = Vec::new();
@@ -152,21 +156,22 @@ impl Line {
                     Ok(length) = self.rtp.recv(&mut buffer) => came.extend(audio(&buffer[..length])),
                 }
             }
-            let mut packet = rtp_header(self.sent, 0, 0x0a11_ce00).to_vec();
+            let mut packet = rtp_header(self.sent, 0, SSRC).to_vec();
             packet.extend_from_slice(&frame(self.sent));
             self.rtp.send_to(&packet, self.remote).await.expect("the loopback takes datagrams");
             self.sent += 1;
         }
-        let deadline = Instant::now() + Duration::from_millis(400);
+        let deadline = Instant::now() + after;
         while let Ok(Ok(length)) = timeout_at(deadline, self.rtp.recv(&mut buffer)).await {
             came.extend(audio(&buffer[..length]));
         }
         came
     }
 
-    /// Sends bytes as they are to the call's RTP port, from our own RTP socket.
-    pub async fn send(&self, packet: &[u8]) {
-        self.rtp.send_to(packet, self.remote).await.expect("the loopback takes datagrams");
+    /// The socket that our RTP leaves from, for what a caller should not send.
+    #[must_use]
+    pub fn rtp(&self) -> Arc<UdpSocket> {
+        self.rtp.clone()
     }
 
     /// BYE, and its 200.

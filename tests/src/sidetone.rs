@@ -1,7 +1,7 @@
 //! The server under test: the built binary with the shipped configuration, on free ports, in a folder of its own.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -24,6 +24,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace").to_owned()
 }
+
+/// What the shipped receptionist says first, as it is heard.
+pub const GREETING: &str = "Hillside clinic. This is the automated receptionist. How can I help?";
 
 /// A built binary of the workspace, in the profile of this test.
 #[must_use]
@@ -88,6 +91,14 @@ impl Plan {
         self
     }
 
+    /// Takes SIP on this address, too, and trusts it.
+    #[must_use]
+    pub fn also_at(self, address: IpAddr) -> Self {
+        let home = self.get("SIP__UDP");
+        let both = format!("{home},{}", SocketAddr::new(address, home.port()));
+        self.set("SIP__UDP", &both).set("AGENTS__TRUSTED", &format!("[\"{address}\"]"))
+    }
+
     /// The server's folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -97,7 +108,8 @@ impl Plan {
     fn get(&self, key: &str) -> SocketAddr {
         let name = format!("SIDETONE__{key}");
         let value = self.env.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
-        value.parse().unwrap_or_else(|_| panic!("{name}={value} is no address"))
+        let first = value.split(',').next().unwrap_or_default();
+        first.parse().unwrap_or_else(|_| panic!("{name}={value} is no address"))
     }
 
     /// The process, not waited for; its words go to `server.log`.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use tests::sound::{between, longest_hole_ms, pauses_ms, voice_ms};
-use tests::{Phone, Sidetone, flite};
+use tests::{GREETING, Phone, Sidetone, flite};
 
 /// What is said, and by whom; empty where the words hang on the calendar.
 const CONVERSATION: [(&str, &str); 15] = [
-    ("agent", "Hillside clinic. This is the automated receptionist. How can I help?"),
+    ("agent", GREETING),
     ("caller", "i would like to book an appointment"),
     ("agent", "Which day and time suit you?"),
     ("caller", "tuesday at ten"),

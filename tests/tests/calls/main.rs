@@ -1,5 +1,13 @@
 //! Whole calls with real clients, a file for each thing that is proven. One binary: they share a network namespace.
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
+mod barge_in;
 mod booking;
+mod crash;
 mod keypad;
+mod outbound;
+mod sequential;
+mod softphone;
+mod startup;
+mod vendors;
