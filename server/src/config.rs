@@ -117,11 +117,13 @@ pub struct Http {
     pub listen: String,
     /// Sets the first-run key beforehand; from the environment, never from the file.
     pub bootstrap_key: String,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), bootstrap_key: String::new() }
+        Self { listen: "127.0.0.1:8080".into(), bootstrap_key: String::new(), cors_origins: Vec::new() }
     }
 }
 
@@ -131,11 +133,15 @@ impl Default for Http {
 pub struct Store {
     /// `sqlite://path` or `postgres://…`.
     pub url: String,
+    /// 32 bytes in base64 that seal secrets in the database; from the environment, never from the file.
+    pub seal_key: String,
+    /// Where that key is kept when it is not given; made at the first run.
+    pub seal_file: PathBuf,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite://var/sidetone.db".into() }
+        Self { url: "sqlite://var/sidetone.db".into(), seal_key: String::new(), seal_file: "var/seal.key".into() }
     }
 }
 

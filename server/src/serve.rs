@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use control_api::{
-    App, Background, BackgroundSettings, Entry, Journal, JournalSettings, RecordingStage, RecordingState, Store,
+    App, Background, BackgroundSettings, Entry, HttpSettings, Journal, JournalSettings, NodeKey, RecordingStage,
+    RecordingState, Settings, Store,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -14,6 +15,7 @@ use wire::sip::SipConfig;
 
 use crate::call::desk::{Desk, Parts};
 use crate::call::record::{Recorder, salvage};
+use crate::config;
 use crate::house::House;
 use crate::shutdown::Signals;
 
@@ -33,6 +35,18 @@ pub async fn open_store(house: &House) -> Result<Store, Failure> {
     Ok(store)
 }
 
+/// The key that seals secrets in the store: as configured, or the node's own, made at the first run.
+fn seal_key(house: &House) -> Result<NodeKey, Failure> {
+    let config::Store { seal_key, seal_file, .. } = &house.config.store;
+    if !seal_key.is_empty() {
+        return NodeKey::from_base64(seal_key).map_err(|error| format!("store.seal_key: {error}").into());
+    }
+    if let Some(dir) = seal_file.parent() {
+        std::fs::create_dir_all(dir).map_err(|error| format!("store.seal_file: {}: {error}", dir.display()))?;
+    }
+    NodeKey::from_file(seal_file).map_err(|error| format!("store.seal_file: {error}").into())
+}
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -40,6 +54,7 @@ pub async fn open_store(house: &House) -> Result<Store, Failure> {
 pub async fn serve(house: House) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let store = open_store(&house).await?;
+    let seal = seal_key(&house)?;
     let key = Some(house.config.http.bootstrap_key.as_str()).filter(|key| !key.is_empty());
     let first = store.first_run(key).await.map_err(|error| format!("http.bootstrap_key: {error}"))?;
     let journal = Journal::start(store.clone(), JournalSettings::default());
@@ -68,6 +83,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let speech = open_speech(&house).await;
     let recordings = house.config.recording.dir.clone();
     let drain = Duration::from_secs(house.config.limits.drain_s);
+    let settings = Settings { http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() } };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let desk = Desk::new(Parts {
         store: store.clone(),
@@ -88,6 +104,8 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         switchboard: std::sync::Arc::new(desk.clone()),
         recordings,
         hub: background.hub().clone(),
+        seal,
+        settings: std::sync::Arc::new(settings),
     };
     let api = tokio::spawn(
         axum::serve(http, control_api::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>())

@@ -1,4 +1,4 @@
-//! JSON bodies: limited in size, depth and time, unknown fields refused by name.
+//! JSON bodies: limited in size, depth and time, unknown fields refused by their dotted path.
 
 use std::time::Duration;
 
@@ -17,34 +17,44 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DEPTH: usize = 32;
 
 /// A JSON body as `T`, which must `deny_unknown_fields`. An empty body reads as `{}`.
-pub(super) struct Json<T>(pub(super) T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let is_json = is_json(request.headers());
-        let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await;
-        let bytes = match read {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 1 MiB"));
-            }
-            Ok(Err(_)) => return Err(malformed("the body ended early")),
-            Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", "the body came too slowly")),
-        };
-        if bytes.is_empty() {
-            return parse(b"{}").map(Self);
-        }
-        if !is_json {
-            let message = "the body must be application/json";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-        }
-        if too_deep(&bytes) {
-            return Err(malformed("nested deeper than 32"));
-        }
-        parse(&bytes).map(Self)
+        let bytes = json_bytes(request, state).await?;
+        read(&mut serde_json::Deserializer::from_slice(&bytes)).map(Self)
     }
+}
+
+/// The bytes of a body, whole.
+pub(super) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 1 MiB"))
+        }
+        Ok(Err(_)) => Err(malformed("the body ended early")),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", "the body came too slowly")),
+    }
+}
+
+/// The bytes of a JSON body of bearable depth; `{}` for none at all.
+pub(super) async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    let is_json = is_json(request.headers());
+    let bytes = bytes(request, state).await?;
+    if bytes.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    if !is_json {
+        let message = "the body must be application/json";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+    }
+    if too_deep(&bytes) {
+        return Err(malformed("nested deeper than 32"));
+    }
+    Ok(bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -52,26 +62,50 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-fn malformed(message: impl Into<String>) -> ApiError {
+pub(super) fn malformed(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", message)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let text = error.to_string();
-        if !error.is_data() {
-            return malformed(text);
-        }
-        let quoted = |lead: &str| Some(text.split_once(lead)?.1.split_once('`')?.0.to_owned());
-        if let Some(field) = quoted("unknown field `") {
-            let message = format!("there is no field {field:?} here");
-            return ApiError::new(StatusCode::BAD_REQUEST, "unknown_field", message).at(field);
-        }
-        match quoted("missing field `") {
-            Some(field) => ApiError::invalid(field.clone(), format!("{field} is required")),
-            None => ApiError::new(StatusCode::BAD_REQUEST, "validation_failed", text),
-        }
+/// Reads a `T`; what is wrong is named by its dotted path.
+pub(super) fn read<'de, T: DeserializeOwned, D>(from: D) -> Result<T, ApiError>
+where
+    D: serde::Deserializer<'de>,
+    D::Error: Into<serde_json::Error>,
+{
+    serde_path_to_error::deserialize(from).map_err(|fault| {
+        let path = fault.path().to_string();
+        let error: serde_json::Error = fault.into_inner().into();
+        explain(&path, &error)
     })
+}
+
+fn explain(path: &str, error: &serde_json::Error) -> ApiError {
+    let text = error.to_string();
+    if !error.is_data() {
+        return malformed(text);
+    }
+    let parents = path.trim_end_matches('?').trim_end_matches('.');
+    let quoted = |lead: &str| Some(text.split_once(lead)?.1.split_once('`')?.0);
+    let below = |field: &str| {
+        if parents.is_empty() || parents == field || parents.ends_with(&format!(".{field}")) {
+            if parents.is_empty() { field.to_owned() } else { parents.to_owned() }
+        } else {
+            format!("{parents}.{field}")
+        }
+    };
+    if let Some(field) = quoted("unknown field `") {
+        let message = format!("there is no field {field:?} here");
+        return ApiError::new(StatusCode::BAD_REQUEST, "unknown_field", message).at(below(field));
+    }
+    if let Some(field) = quoted("missing field `") {
+        return ApiError::invalid(below(field), format!("{field} is required"));
+    }
+    // The position in the text says nothing that the path does not.
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    match parents {
+        "" => ApiError::new(StatusCode::BAD_REQUEST, "validation_failed", message),
+        field => ApiError::invalid(field, message),
+    }
 }
 
 /// Counts brackets outside of strings; says nothing about anything else.
@@ -104,5 +138,31 @@ mod tests {
         assert!(!too_deep(format!("{}{}", "[".repeat(32), "]".repeat(32)).as_bytes()));
         assert!(too_deep("[".repeat(33).as_bytes()));
         assert!(!too_deep(format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(100)).as_bytes()));
+    }
+
+    #[test]
+    fn a_fault_has_its_dotted_path() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Outer {
+            #[allow(dead_code)]
+            end: Inner,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Inner {
+            #[allow(dead_code)]
+            silence_ms: u32,
+        }
+        for (text, code, field) in [
+            (r#"{"end":{"silence_ms":1,"silense":2}}"#, "unknown_field", Some("end.silense")),
+            (r#"{"end":{"silence_ms":1},"x":1}"#, "unknown_field", Some("x")),
+            (r#"{"end":{}}"#, "validation_failed", Some("end.silence_ms")),
+            (r#"{"end":{"silence_ms":"1"}}"#, "validation_failed", Some("end.silence_ms")),
+            (r#"{"end":{"silence_ms":"#, "malformed_json", None),
+        ] {
+            let error = read::<Outer, _>(&mut serde_json::Deserializer::from_str(text)).unwrap_err();
+            assert_eq!((error.code, error.field.as_deref()), (code, field), "{text}");
+        }
     }
 }

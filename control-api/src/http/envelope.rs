@@ -1,5 +1,7 @@
 //! What every request and every answer passes: the request id, the error envelope, the security headers.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::Request,
@@ -31,30 +33,31 @@ pub(super) async fn without_trailing_slash(mut request: Request, next: Next) -> 
     next.run(request).await
 }
 
-/// Gives the request an id, and the answer its envelope and headers.
-pub(super) async fn envelope(request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let mut response = next.run(request).await;
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        let envelope = ErrorEnvelope {
-            error: ErrorBody {
-                code: error.code.into(),
-                message: error.message,
-                field: error.field,
-                request_id: id.clone(),
-            },
-        };
-        response = with_headers_of(response, (error.status, Json(envelope)).into_response());
-    } else if let Some((code, message)) = bare(&response) {
-        // What axum answers by itself (405, 413 …) comes without our body.
-        let status = response.status();
-        let envelope = ErrorEnvelope {
-            error: ErrorBody { code: code.into(), message: message.into(), field: None, request_id: id.clone() },
-        };
-        response = with_headers_of(response, (status, Json(envelope)).into_response());
+/// The id of a request: the client's if it is one that we can echo safely, else a fresh one.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(Arc<str>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let sent = headers
+            .get(REQUEST_ID)
+            .and_then(|value| value.to_str().ok())
+            .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
+        Self(sent.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Into::into))
     }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Gives the request an id, and the answer its envelope and headers.
+pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(id.clone());
+    let mut response = rendered(next.run(request).await, &id);
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -63,13 +66,20 @@ pub(super) async fn envelope(request: Request, next: Next) -> Response {
     response
 }
 
-/// The client's id if it is one we can echo safely, else a fresh one.
-fn request_id(headers: &HeaderMap) -> String {
-    headers
-        .get(REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
-        .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+/// An answer whose error, if it is one, has its body.
+pub(super) fn rendered(mut response: Response, id: &RequestId) -> Response {
+    let (status, body) = if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let ApiError { status, code, message, field, details, .. } = error;
+        (status, ErrorBody { code: code.into(), message, field, details, request_id: id.as_str().into() })
+    } else if let Some((code, message)) = bare(&response) {
+        // What axum answers by itself (405, 413 …) comes without our body.
+        let (code, message) = (code.into(), message.into());
+        let body = ErrorBody { code, message, field: None, details: Vec::new(), request_id: id.as_str().into() };
+        (response.status(), body)
+    } else {
+        return response;
+    };
+    with_headers_of(response, (status, Json(ErrorEnvelope { error: body })).into_response())
 }
 
 fn bare(response: &Response) -> Option<(&'static str, &'static str)> {

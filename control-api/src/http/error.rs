@@ -14,8 +14,23 @@ pub(crate) struct ApiError {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     pub(crate) field: Option<String>,
+    pub(crate) details: Vec<Detail>,
     pub(crate) retry_after_s: Option<u32>,
 }
+
+/// One fault of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Detail {
+    /// Dotted path.
+    pub(crate) field: String,
+    /// A word for programs.
+    pub(crate) code: String,
+    /// A sentence for people that names the limit.
+    pub(crate) message: String,
+}
+
+/// Faults told at once.
+const DETAILS: usize = 20;
 
 /// Body of every error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,13 +48,16 @@ pub(crate) struct ErrorBody {
     /// The field or parameter, as a dotted path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
+    /// All faults, at most 20, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) details: Vec<Detail>,
     /// The same as the header `X-Request-Id`.
     pub(crate) request_id: String,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: None, retry_after_s: None }
+        Self { status, code, message: message.into(), field: None, details: Vec::new(), retry_after_s: None }
     }
 
     pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
@@ -56,17 +74,27 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "validation_failed", message).at(field)
     }
 
+    /// Several faults of one body; the first one is also the error itself.
+    pub(crate) fn faults(mut details: Vec<Detail>) -> Self {
+        details.truncate(DETAILS);
+        match details.first().cloned() {
+            Some(Detail { field, message, .. }) => Self { details, ..Self::invalid(field, message) },
+            None => Self::new(StatusCode::BAD_REQUEST, "validation_failed", "the body is not valid"),
+        }
+    }
+
+    /// What stands in the way of a change: `in_use`, `email_taken` and their like.
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
     /// Also for what belongs to someone else: the answer must not tell the difference.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
     }
 
     pub(crate) fn unauthenticated() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthenticated",
-            "a valid API key is needed (Authorization: Bearer st_live_…)",
-        )
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a valid credential is needed (Authorization: Bearer …)")
     }
 
     pub(crate) fn store_unavailable() -> Self {

@@ -1,25 +1,39 @@
 //! The API over HTTP: `/api/v1`, and the operator's pages at the root.
 
-mod auth;
+mod actor;
 mod body;
+mod change;
 mod cursor;
+mod door;
 mod envelope;
 mod error;
+mod etag;
+mod idempotency;
 mod ids;
+mod list;
 mod query;
+mod rate;
 mod routes;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, Method},
+    middleware,
+};
 use tower::Layer as _;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Hub, Journal, Store, Switchboard};
+pub(crate) use actor::Actor;
+
+use crate::{Hub, Journal, NodeKey, Settings, Store, Switchboard};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -34,6 +48,10 @@ pub struct App {
     pub recordings: PathBuf,
     /// Where events are watched.
     pub hub: Hub,
+    /// Seals secrets that must be read again.
+    pub seal: NodeKey,
+    /// How the control plane is set up.
+    pub settings: Arc<Settings>,
 }
 
 /// JSON bodies at most, bytes.
@@ -45,6 +63,7 @@ const BODY_LIMIT: usize = 1 << 20;
     components(schemas(error::ErrorEnvelope)),
     modifiers(&Credentials),
     tags(
+        (name = "keys", description = "Credentials of programs"),
         (name = "calls", description = "Place, watch, end and read calls"),
         (name = "records", description = "What agents took down"),
         (name = "events", description = "What happened, as it happens"),
@@ -67,6 +86,8 @@ impl Modify for Credentials {
 /// Every documented route; the document is made from the same list, so neither can miss what the other has.
 fn documented() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(routes::keys::list, routes::keys::create))
+        .routes(routes!(routes::keys::get, routes::keys::revoke))
         .routes(routes!(routes::calls::list, routes::calls::create))
         .routes(routes!(routes::calls::active))
         .routes(routes!(routes::calls::get))
@@ -95,7 +116,8 @@ pub fn openapi() -> String {
 #[derive(Clone)]
 struct State {
     app: App,
-    keys: Arc<auth::KeyCache>,
+    keys: Arc<actor::KeyCache>,
+    limiter: Arc<rate::Limiter>,
     document: Arc<str>,
 }
 
@@ -104,12 +126,35 @@ struct State {
 pub fn router(app: App) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = document.to_pretty_json().unwrap_or_default().into();
-    let state = State { app, keys: Arc::new(auth::KeyCache::default()), document };
+    let state = State { app, keys: Arc::default(), limiter: Arc::default(), document };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })
+        .layer(middleware::from_fn_with_state(state.clone(), door::door))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(cors(&state.app.settings.http.cors_origins))
         .layer(middleware::from_fn(envelope::envelope))
         .with_state(state);
     // A trailing slash is accepted, so the path is changed before it is routed.
     Router::new().fallback_service(middleware::from_fn(envelope::without_trailing_slash).layer(routes))
+}
+
+/// Browsers of the listed origins may call, with credentials; never `*`.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let exposed = [
+        "etag",
+        "location",
+        "x-request-id",
+        "retry-after",
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "ratelimit-reset",
+    ];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .allow_credentials(true)
+        .max_age(Duration::from_secs(600))
 }

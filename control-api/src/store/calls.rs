@@ -4,7 +4,10 @@ use domain::{CallId, TenantId};
 use serde_json::{Map, Value};
 use sqlx::{Any, AssertSqlSafe, Row as _, any::AnyRow};
 
-use super::Store;
+use super::{
+    Store,
+    page::{Bound, Page},
+};
 use crate::{
     time::rfc3339,
     view::{AgentRef, Call, CostBrief, LatencyBrief, Party, RecordingBrief},
@@ -29,65 +32,9 @@ pub(crate) struct CallFilter {
     pub(crate) ended_reason: Option<&'static str>,
     pub(crate) from: Option<String>,
     pub(crate) to: Option<String>,
-    pub(crate) created_after: Option<i64>,
-    pub(crate) created_before: Option<i64>,
-}
-
-/// Where a page begins and how long it is.
-#[derive(Clone, Debug)]
-pub(crate) struct Page {
-    /// Sort key and id of the last object of the page before.
-    pub(crate) after: Option<(i64, String)>,
-    pub(crate) limit: i64,
-    pub(crate) ascending: bool,
-}
-
-/// A condition of a list: SQL with `{}` for the parameter, and its value.
-pub(crate) enum Bound {
-    Text(String),
-    Number(i64),
-}
-
-impl Page {
-    /// Finishes a keyset statement: conditions, order, limit + 1 (so that the caller sees whether there is more), and its values.
-    pub(crate) fn finish(
-        &self,
-        mut sql: String,
-        alias: &str,
-        conditions: Vec<(String, Bound)>,
-    ) -> (String, Vec<Bound>) {
-        let mut values = Vec::new();
-        for (condition, value) in conditions {
-            values.push(value);
-            sql.push_str(" AND ");
-            sql.push_str(&condition.replace("{}", &format!("${}", values.len())));
-        }
-        let (than, order) = if self.ascending { (">", "ASC") } else { ("<", "DESC") };
-        if let Some((at, id)) = &self.after {
-            let n = values.len();
-            sql.push_str(&format!(" AND ({alias}.created_at, {alias}.id) {than} (${}, ${})", n + 1, n + 2));
-            values.push(Bound::Number(*at));
-            values.push(Bound::Text(id.clone()));
-        }
-        values.push(Bound::Number(self.limit + 1));
-        sql.push_str(&format!(" ORDER BY {alias}.created_at {order}, {alias}.id {order} LIMIT ${}", values.len()));
-        (sql, values)
-    }
 }
 
 impl Store {
-    /// Runs a statement that was put together from literals of this crate and `$n` parameters only.
-    pub(crate) async fn fetch(&self, sql: String, values: Vec<Bound>) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql));
-        for value in values {
-            query = match value {
-                Bound::Text(text) => query.bind(text),
-                Bound::Number(number) => query.bind(number),
-            };
-        }
-        query.fetch_all(self.pool()).await
-    }
-
     /// A page of a tenant's calls, one more than asked if there are more.
     pub(crate) async fn calls(
         &self,
@@ -110,8 +57,6 @@ impl Store {
         conditions.extend(
             texts.into_iter().filter_map(|(column, value)| Some((format!("{column} = {{}}"), Bound::Text(value?)))),
         );
-        conditions.extend(filter.created_after.map(|at| ("c.created_at >= {}".to_owned(), Bound::Number(at))));
-        conditions.extend(filter.created_before.map(|at| ("c.created_at < {}".to_owned(), Bound::Number(at))));
         let (sql, values) = page.finish(format!("{SELECT} WHERE c.deleted_at IS NULL"), "c", conditions);
         let rows = self.fetch(sql, values).await?;
         rows.iter().map(|row| Ok((row.try_get("created_at")?, read(row)?))).collect()

@@ -3,8 +3,12 @@
 use domain::TenantId;
 use sqlx::Row as _;
 
-use super::{Store, StoreError, fresh_id};
-use crate::{scope, seal, time::now_ms};
+use super::{Store, StoreError, fresh_id, keys};
+use crate::{
+    scope::{Role, Scopes},
+    seal,
+    time::now_ms,
+};
 
 /// The plan a tenant has until rate plans exist; the row comes with them, under this id.
 const DEFAULT_PLAN: &str = "00000000-0000-7000-8000-000000000001";
@@ -49,19 +53,20 @@ impl Store {
             .try_get(0)?;
         let key = match bootstrap_key {
             Some(key) => Some(key.to_owned()),
-            None => (keys == 0).then(seal::fresh_key),
+            None => (keys == 0).then(|| seal::fresh_key("live")),
         };
         let mut new_key = None;
         if let Some(key) = key {
             let made = sqlx::query(
-                "INSERT INTO api_keys (id, tenant_id, name, kind, prefix, key_hash, scopes, created_at)
-                 VALUES ($1, $2, 'first run', 'live', $3, $4, $5, $6) ON CONFLICT (key_hash) DO NOTHING",
+                "INSERT INTO api_keys (id, tenant_id, name, kind, prefix, key_hash, scopes, rate_per_min, created_at)
+                 VALUES ($1, $2, 'first run', 'live', $3, $4, $5, $6, $7) ON CONFLICT (key_hash) DO NOTHING",
             )
             .bind(fresh_id())
             .bind(&tenant)
             .bind(key.chars().take(16).collect::<String>())
             .bind(seal::sha256_hex(key.as_bytes()))
-            .bind(super::json_text(&scope::FIRST_KEY))
+            .bind(super::json_text(&(Scopes::of(Role::Owner) | Scopes::platform()).names()))
+            .bind(keys::FASTEST)
             .bind(now)
             .execute(&mut *tx)
             .await?;

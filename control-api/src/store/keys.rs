@@ -1,27 +1,81 @@
-//! API keys: found by the hash of what was sent, remembered for five seconds.
-
-use std::collections::HashSet;
+//! API keys: made once, found by the hash of what was sent.
 
 use domain::{ApiKeyId, TenantId};
-use sqlx::Row as _;
+use ipnet::IpNet;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use super::Store;
-use crate::time::now_ms;
+use super::{
+    Store, json_text,
+    page::{Bound, Page},
+    storable,
+};
+use crate::{scope::Scopes, time::now_ms};
 
-/// Who a request speaks for.
+/// Requests a minute at most; what the first run's key has.
+pub(crate) const FASTEST: i64 = 6000;
+
+/// Who a request with a key speaks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
     pub(crate) key: ApiKeyId,
     pub(crate) tenant: TenantId,
-    /// False for test keys, which see and make test objects only.
+    /// False for test keys.
     pub(crate) livemode: bool,
-    pub(crate) scopes: HashSet<String>,
+    pub(crate) scopes: Scopes,
+    /// Where it may be used from; anywhere when absent.
+    pub(crate) allowed: Option<Vec<IpNet>>,
+    pub(crate) rate_per_min: u32,
 }
 
-impl Principal {
-    pub(crate) fn has(&self, scope: &str) -> bool {
-        self.scopes.contains(scope)
-    }
+/// A key as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyRow {
+    pub(crate) id: ApiKeyId,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    /// The first 16 characters, by which people tell keys apart.
+    pub(crate) prefix: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) agent_ids: Option<Vec<String>>,
+    pub(crate) origins: Option<Vec<String>>,
+    pub(crate) allowed_ips: Option<Vec<IpNet>>,
+    pub(crate) rate_per_min: i64,
+    pub(crate) created_by: Option<String>,
+    pub(crate) created_at: i64,
+    pub(crate) last_used_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) revoked_at: Option<i64>,
+}
+
+const SELECT: &str =
+    "SELECT k.id, k.name, k.kind, k.prefix, k.scopes, k.agent_ids, k.origins, k.allowed_ips, k.rate_per_min,
+    k.created_by, k.created_at, k.last_used_at, k.expires_at, k.revoked_at FROM api_keys k";
+
+fn read(row: &AnyRow) -> Result<KeyRow, sqlx::Error> {
+    let list = |column: &str| -> Result<Option<Vec<String>>, sqlx::Error> {
+        Ok(row.try_get::<Option<String>, _>(column)?.and_then(|text| serde_json::from_str(&text).ok()))
+    };
+    Ok(KeyRow {
+        id: row.try_get::<String, _>("id")?.parse().map_err(|_| sqlx::Error::Decode("key id is no uuid".into()))?,
+        name: row.try_get("name")?,
+        kind: row.try_get("kind")?,
+        prefix: row.try_get("prefix")?,
+        scopes: list("scopes")?.unwrap_or_default(),
+        agent_ids: list("agent_ids")?,
+        origins: list("origins")?,
+        allowed_ips: networks(row.try_get("allowed_ips")?),
+        rate_per_min: row.try_get("rate_per_min")?,
+        created_by: row.try_get("created_by")?,
+        created_at: row.try_get("created_at")?,
+        last_used_at: row.try_get("last_used_at")?,
+        expires_at: row.try_get("expires_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+    })
+}
+
+/// A stored list of networks. One that cannot be read allows nobody: a limit is not lifted by damage.
+fn networks(text: Option<String>) -> Option<Vec<IpNet>> {
+    text.map(|text| serde_json::from_str(&text).unwrap_or_default())
 }
 
 impl Store {
@@ -29,7 +83,8 @@ impl Store {
     pub(crate) async fn principal(&self, key_hash: &str) -> Result<Option<Principal>, sqlx::Error> {
         let now = now_ms();
         let row = sqlx::query(
-            "SELECT k.id, k.tenant_id, k.kind, k.scopes, k.last_used_at FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+            "SELECT k.id, k.tenant_id, k.kind, k.scopes, k.last_used_at, k.allowed_ips, k.rate_per_min
+             FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
              WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2) AND t.status = 'active'",
         )
         .bind(key_hash)
@@ -38,7 +93,7 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let (id, tenant, kind): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let scopes: String = row.try_get(3)?;
+        let scopes = Scopes::stored(&row.try_get::<String, _>(3)?);
         let used: Option<i64> = row.try_get(4)?;
         if used.is_none_or(|at| now - at >= 60_000) {
             // The clock of the last use is a courtesy: a request is not refused because it could not be moved.
@@ -49,7 +104,78 @@ impl Store {
                 .await;
         }
         let (Ok(key), Ok(tenant)) = (id.parse(), tenant.parse()) else { return Ok(None) };
-        let scopes = serde_json::from_str(&scopes).unwrap_or_default();
-        Ok(Some(Principal { key, tenant, livemode: kind != "test", scopes }))
+        let livemode = kind != "test";
+        Ok(Some(Principal {
+            key,
+            tenant,
+            livemode,
+            scopes: if livemode { scopes } else { scopes.in_test() },
+            allowed: networks(row.try_get(5)?),
+            rate_per_min: row.try_get::<i64, _>(6)?.clamp(1, FASTEST) as u32,
+        }))
     }
+
+    /// A page of a tenant's keys, one more than asked if there are more.
+    pub(crate) async fn keys(&self, tenant: TenantId, page: &Page) -> Result<Vec<KeyRow>, sqlx::Error> {
+        let own = vec![("k.tenant_id = {}".to_owned(), Bound::Text(tenant.to_string()))];
+        let (sql, values) = page.finish(format!("{SELECT} WHERE 1 = 1"), "k", own);
+        self.fetch(sql, values).await?.iter().map(read).collect()
+    }
+
+    /// One key of a tenant.
+    pub(crate) async fn key(&self, tenant: TenantId, key: ApiKeyId) -> Result<Option<KeyRow>, sqlx::Error> {
+        let row = sqlx::query(AssertSqlSafe(format!("{SELECT} WHERE k.id = $1 AND k.tenant_id = $2")))
+            .bind(key.to_string())
+            .bind(tenant.to_string())
+            .fetch_optional(self.pool())
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+}
+
+/// Stores a new key.
+pub(crate) async fn insert(
+    tx: &mut AnyConnection,
+    tenant: TenantId,
+    key: &KeyRow,
+    key_hash: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO api_keys (id, tenant_id, name, kind, prefix, key_hash, scopes, agent_ids, origins, allowed_ips, rate_per_min,
+           created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(key.id.to_string())
+    .bind(tenant.to_string())
+    .bind(storable(&key.name))
+    .bind(&key.kind)
+    .bind(&key.prefix)
+    .bind(key_hash)
+    .bind(json_text(&key.scopes))
+    .bind(key.agent_ids.as_ref().map(json_text))
+    .bind(key.origins.as_ref().map(|origins| storable(&json_text(origins))))
+    .bind(key.allowed_ips.as_ref().map(json_text))
+    .bind(key.rate_per_min)
+    .bind(&key.created_by)
+    .bind(key.created_at)
+    .bind(key.expires_at)
+    .execute(tx)
+    .await
+    .map(drop)
+}
+
+/// Revokes a key; false if there is none, or if it was revoked before.
+pub(crate) async fn revoke(
+    tx: &mut AnyConnection,
+    tenant: TenantId,
+    key: ApiKeyId,
+    now: i64,
+) -> Result<bool, sqlx::Error> {
+    let revoked =
+        sqlx::query("UPDATE api_keys SET revoked_at = $1 WHERE id = $2 AND tenant_id = $3 AND revoked_at IS NULL")
+            .bind(now)
+            .bind(key.to_string())
+            .bind(tenant.to_string())
+            .execute(tx)
+            .await?;
+    Ok(revoked.rows_affected() == 1)
 }

@@ -14,8 +14,10 @@ use tokio::sync::watch;
 
 pub(crate) mod calls;
 mod first_run;
+pub(crate) mod idempotency;
 pub(crate) mod keys;
 mod orphans;
+pub(crate) mod page;
 pub(crate) mod records;
 mod taken;
 

@@ -5,9 +5,9 @@ use serde_json::Value;
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{
-    Store,
-    calls::{Bound, Page},
-    fresh_id, json_text, storable,
+    Store, fresh_id, json_text,
+    page::{Bound, Page},
+    storable,
 };
 use crate::time::now_ms;
 

@@ -120,11 +120,3 @@ pub(crate) struct CostBrief {
     /// `USD`.
     pub(crate) currency: &'static str,
 }
-
-/// A page of calls.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct CallList {
-    pub(crate) data: Vec<Call>,
-    /// Pass it as `cursor` for the next page; absent on the last.
-    pub(crate) next_cursor: Option<String>,
-}

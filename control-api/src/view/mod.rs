@@ -7,9 +7,9 @@ mod recording;
 mod taken;
 mod turn;
 
-pub(crate) use call::{AgentRef, Call, CallList, CostBrief, LatencyBrief, Party, RecordingBrief};
+pub(crate) use call::{AgentRef, Call, CostBrief, LatencyBrief, Party, RecordingBrief};
 pub(crate) use event::{API_VERSION, Event, EventList};
 pub(crate) use latency::{CallLatency, Spread, summary};
 pub(crate) use recording::Recording;
-pub(crate) use taken::{BookingList, BookingView, MessageList, MessageView};
+pub(crate) use taken::{BookingView, MessageView};
 pub(crate) use turn::{Transcript, TurnView};

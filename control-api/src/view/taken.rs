@@ -25,17 +25,3 @@ pub(crate) struct MessageView {
     pub(crate) data: Value,
     pub(crate) created_at: String,
 }
-
-/// A page of bookings.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct BookingList {
-    pub(crate) data: Vec<BookingView>,
-    pub(crate) next_cursor: Option<String>,
-}
-
-/// A page of messages.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct MessageList {
-    pub(crate) data: Vec<MessageView>,
-    pub(crate) next_cursor: Option<String>,
-}

@@ -12,7 +12,7 @@ use axum::{
 };
 use control_api::{
     AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Health, Hub, Journal, LiveCall, NewCall,
-    NotActive, Switchboard, router,
+    NodeKey, NotActive, Settings, Switchboard, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};
@@ -191,6 +191,10 @@ impl Client {
     }
 
     pub(crate) fn watching(db: &Db, hub: &Hub) -> Self {
+        Self::with(db, hub, Settings::default())
+    }
+
+    pub(crate) fn with(db: &Db, hub: &Hub, settings: Settings) -> Self {
         let board = Arc::new(Fake {
             journal: db.journal.clone(),
             live: Mutex::default(),
@@ -203,6 +207,8 @@ impl Client {
             switchboard: board.clone(),
             recordings: db.folder.join("recordings"),
             hub: hub.clone(),
+            seal: NodeKey::from_bytes(&[7; 32]).unwrap(),
+            settings: Arc::new(settings),
         };
         Self { router: router(app), board, key: KEY.into() }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod conventions;
 mod db;
 mod doors;
 mod events;

@@ -47,23 +47,14 @@ on_both! {
         assert_eq!(document["openapi"].as_str().unwrap().split('.').next_back().unwrap().len(), 1);
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(document, serde_json::from_str::<Value>(&control_api::openapi()).unwrap());
-        let mut routes = Vec::new();
         for (path, verbs) in document["paths"].as_object().unwrap() {
             for verb in verbs.as_object().unwrap().keys() {
-                routes.push(format!("{} {path}", verb.to_uppercase()));
                 let concrete = path.replace("{id}", "0193481e-7a10-7000-8000-0000000000ff");
                 let request = Request::builder().method(verb.to_uppercase().as_str()).uri(concrete).body(Body::empty()).unwrap();
                 let status = client.send(request).await.status.as_u16();
                 assert!(![404, 405, 500].contains(&status), "{verb} {path}: {status}");
             }
         }
-        routes.sort();
-        assert_eq!(routes, [
-            "GET /api/v1/bookings", "GET /api/v1/calls", "GET /api/v1/calls/active", "GET /api/v1/calls/{id}",
-            "GET /api/v1/calls/{id}/events", "GET /api/v1/calls/{id}/latency", "GET /api/v1/calls/{id}/recording",
-            "GET /api/v1/calls/{id}/transcript", "GET /api/v1/events", "GET /api/v1/messages", "GET /api/v1/recordings/{id}", "GET /docs",
-            "GET /health", "GET /metrics", "GET /openapi.json", "GET /ready", "POST /api/v1/calls", "POST /api/v1/calls/{id}/end",
-        ]);
     }
 
     async fn the_page_of_the_document_loads_nothing_from_elsewhere(db) {

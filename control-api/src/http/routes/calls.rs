@@ -16,15 +16,16 @@ use crate::{
     AgentChoice, DialRefused, DialRequest,
     http::{
         State,
-        auth::Caller,
+        actor::Actor,
         body,
         error::{ApiError, ErrorEnvelope},
         ids::Id,
-        query::{self, NoParameters, Query},
+        list::{List, Listing},
+        query::{self, NoParameters, PageQuery, Paged, Query},
     },
-    store::{calls::CallFilter, keys::Principal},
+    store::calls::CallFilter,
     time::rfc3339,
-    view::{AgentRef, Call, CallList, CostBrief, Party},
+    view::{AgentRef, Call, CostBrief, Party},
 };
 
 /// Filters of the list.
@@ -42,29 +43,19 @@ pub(crate) struct ListQuery {
     from: Option<String>,
     /// The called address, exactly.
     to: Option<String>,
-    /// Created at or after this time.
-    created_after: Option<String>,
-    /// Created before this time.
-    created_before: Option<String>,
-    /// 1 to 200; 50 when absent.
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// `desc` (newest first, the default) or `asc`.
-    order: Option<String>,
 }
 
 /// Calls, newest first.
-#[utoipa::path(get, path = "/api/v1/calls", tag = "calls", operation_id = "listCalls", params(ListQuery),
+#[utoipa::path(get, path = "/api/v1/calls", tag = "calls", operation_id = "listCalls", params(PageQuery, ListQuery),
     security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, body = CallList), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+    responses((status = 200, body = List<Call>), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
         (status = 403, body = ErrorEnvelope)))]
 pub(crate) async fn list(
     Extract(state): Extract<State>,
-    caller: Caller,
-    Query(query): Query<ListQuery>,
-) -> Result<Json<CallList>, ApiError> {
-    caller.needs("calls:read")?;
+    actor: Actor,
+    Paged(page, query): Paged<ListQuery>,
+) -> Result<Json<List<Call>>, ApiError> {
+    actor.needs("calls:read")?;
     let filter = CallFilter {
         status: query::word::<Status>("status", query.status.as_deref())?.map(Status::as_str),
         direction: query::word::<Direction>("direction", query.direction.as_deref())?.map(Direction::as_str),
@@ -72,36 +63,29 @@ pub(crate) async fn list(
             .map(EndedReason::as_str),
         from: query.from,
         to: query.to,
-        created_after: query::when("created_after", query.created_after.as_deref())?,
-        created_before: query::when("created_before", query.created_before.as_deref())?,
     };
-    let secret = state.app.store.secret().await?;
-    let Principal { tenant, livemode, .. } = caller.0;
-    let same = format!("calls {tenant} {livemode} {filter:?}");
-    let page = query::page(&secret, query.limit.as_deref(), query.cursor.as_deref(), query.order.as_deref(), &same)?;
-    let rows = state.app.store.calls(tenant, livemode, &filter, &page).await?;
-    let (rows, next_cursor) = query::cut(&secret, &page, &same, rows, |(at, call)| (*at, call.id.clone()));
-    let data = rows.into_iter().map(|(_, call)| visible(&caller.0, call)).collect();
-    Ok(Json(CallList { data, next_cursor }))
+    let listing = Listing::open(&state, &actor, ("calls", &filter), &page).await?;
+    let rows = state.app.store.calls(actor.tenant, actor.livemode, &filter, &listing.page).await?;
+    Ok(Json(listing.close(rows, |(at, call)| (*at, call.id.clone()), |(_, call)| visible(&actor, call))))
 }
 
 /// Calls that have not ended, newest first, from the node's memory.
 #[utoipa::path(get, path = "/api/v1/calls/active", tag = "calls", operation_id = "listActiveCalls",
     security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, body = CallList), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope)))]
+    responses((status = 200, body = List<Call>), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope)))]
 pub(crate) async fn active(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Query(NoParameters {}): Query<NoParameters>,
-) -> Result<Json<CallList>, ApiError> {
-    caller.needs("calls:read")?;
+) -> Result<Json<List<Call>>, ApiError> {
+    actor.needs("calls:read")?;
     let live = state.app.switchboard.live();
     let data = live
         .into_iter()
-        .filter(|call| call.tenant == caller.0.tenant && call.livemode == caller.0.livemode)
-        .map(|call| visible(&caller.0, of_live(&call)))
+        .filter(|call| call.tenant == actor.tenant && call.livemode == actor.livemode)
+        .map(|call| visible(&actor, of_live(&call)))
         .collect();
-    Ok(Json(CallList { data, next_cursor: None }))
+    Ok(Json(List { data, next_cursor: None }))
 }
 
 /// One call.
@@ -110,12 +94,12 @@ pub(crate) async fn active(
     responses((status = 200, body = Call), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 pub(crate) async fn get(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Id(id): Id<CallId>,
     Query(NoParameters {}): Query<NoParameters>,
 ) -> Result<Json<Call>, ApiError> {
-    caller.needs("calls:read")?;
-    Ok(Json(visible(&caller.0, find(&state, &caller.0, id).await?)))
+    actor.needs("calls:read")?;
+    Ok(Json(visible(&actor, find(&state, &actor, id).await?)))
 }
 
 /// A call to be placed.
@@ -155,21 +139,21 @@ pub(crate) struct NewCallBody {
         (status = 404, body = ErrorEnvelope), (status = 503, body = ErrorEnvelope)))]
 pub(crate) async fn create(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Query(NoParameters {}): Query<NoParameters>,
     body::Json(new): body::Json<NewCallBody>,
 ) -> Result<Response, ApiError> {
-    caller.needs("calls:write")?;
+    actor.needs("calls:write")?;
     let agent = check(&new)?;
-    if !caller.0.livemode {
+    if !actor.livemode {
         // Test calls reach no trunk; the numbers that stand in for one come with the trunks.
         return Err(forbidden("a test key cannot dial"));
     }
     let call = CallId(Uuid::now_v7());
     let request = DialRequest {
         call,
-        tenant: caller.0.tenant,
-        livemode: caller.0.livemode,
+        tenant: actor.tenant,
+        livemode: actor.livemode,
         to: new.to.into(),
         from: new.from.map(Into::into),
         agent,
@@ -181,9 +165,9 @@ pub(crate) async fn create(
     };
     state.app.switchboard.dial(request).await.map_err(refused)?;
     settle(&state).await?;
-    let call = find(&state, &caller.0, call).await?.newborn();
+    let call = find(&state, &actor, call).await?.newborn();
     let location = HeaderValue::from_str(&format!("/api/v1/calls/{}", call.id)).map_err(|_| ApiError::not_found())?;
-    let call = visible(&caller.0, call);
+    let call = visible(&actor, call);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(call)).into_response())
 }
 
@@ -203,21 +187,21 @@ pub(crate) struct EndBody {
         (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
 pub(crate) async fn end(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Id(id): Id<CallId>,
     Query(NoParameters {}): Query<NoParameters>,
     body::Json(end): body::Json<EndBody>,
 ) -> Result<Json<Call>, ApiError> {
-    caller.needs("calls:control")?;
+    actor.needs("calls:control")?;
     if let Some(reason) = &end.reason {
         if reason.chars().count() > 100 {
             return Err(ApiError::invalid("reason", "reason has at most 100 characters"));
         }
         tracing::info!(call_id = %id, reason, "end asked for by API");
     }
-    let call = find(&state, &caller.0, id).await?;
+    let call = find(&state, &actor, id).await?;
     if call.ended_at.is_some() {
-        return Ok(Json(visible(&caller.0, call)));
+        return Ok(Json(visible(&actor, call)));
     }
     // Before the answer it is a cancellation, after it the API's end: the final status must fit where the call stands.
     let answered = call.answered_at.is_some();
@@ -225,15 +209,15 @@ pub(crate) async fn end(
     if state.app.switchboard.end(id, reason).await.is_err() {
         // It ended between our look and our request, or another node has it.
         settle(&state).await?;
-        let call = find(&state, &caller.0, id).await?;
+        let call = find(&state, &actor, id).await?;
         if call.ended_at.is_none() {
             let message = "the call is not active on this node";
             return Err(ApiError::new(StatusCode::CONFLICT, "call_not_active", message));
         }
-        return Ok(Json(visible(&caller.0, call)));
+        return Ok(Json(visible(&actor, call)));
     }
     settle(&state).await?;
-    Ok(Json(visible(&caller.0, find(&state, &caller.0, id).await?)))
+    Ok(Json(visible(&actor, find(&state, &actor, id).await?)))
 }
 
 /// Waits a moment until what the node has just written can be read.
@@ -243,13 +227,13 @@ async fn settle(state: &State) -> Result<(), ApiError> {
 }
 
 /// A call of the caller's tenant, or 404.
-pub(super) async fn find(state: &State, principal: &Principal, id: CallId) -> Result<Call, ApiError> {
-    state.app.store.call(principal.tenant, principal.livemode, id).await?.ok_or_else(ApiError::not_found)
+pub(super) async fn find(state: &State, actor: &Actor, id: CallId) -> Result<Call, ApiError> {
+    state.app.store.call(actor.tenant, actor.livemode, id).await?.ok_or_else(ApiError::not_found)
 }
 
 /// The call as this reader may see it.
-fn visible(principal: &Principal, call: Call) -> Call {
-    if principal.has("calls:pii") { call } else { call.masked() }
+fn visible(actor: &Actor, call: Call) -> Call {
+    if actor.has("calls:pii") { call } else { call.masked() }
 }
 
 fn forbidden(message: &str) -> ApiError {

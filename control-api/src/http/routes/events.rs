@@ -12,7 +12,7 @@ use super::calls::find;
 use crate::{
     http::{
         State,
-        auth::Caller,
+        actor::Actor,
         error::{ApiError, ErrorEnvelope},
         query::{self, Query},
     },
@@ -58,19 +58,19 @@ pub(crate) struct Feed {
         (status = 410, body = ErrorEnvelope, description = "`cursor_expired`: older than what is kept")))]
 pub(crate) async fn list(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Query(query): Query<FeedQuery>,
 ) -> Result<Json<Feed>, ApiError> {
-    caller.needs("events:read")?;
+    actor.needs("events:read")?;
     let patterns = Patterns::listed(query.types.as_deref().unwrap_or_default());
     let wait = query::number("wait_ms", query.wait_ms.as_deref(), 0, 25_000, 0)?;
     let limit = query::number("limit", query.limit.as_deref(), 1, 200, 50)? as usize;
     let call: Option<CallId> = query::word("call_id", query.call_id.as_deref())?;
     if let Some(call) = call {
-        find(&state, &caller.0, call).await?;
+        find(&state, &actor, call).await?;
     }
     let store = &state.app.store;
-    let (tenant, livemode) = (caller.0.tenant, caller.0.livemode);
+    let (tenant, livemode) = (actor.tenant, actor.livemode);
     let purged = store.purged(tenant).await?;
     let mut cursor = match query.after.as_deref() {
         None => purged,
@@ -94,7 +94,7 @@ pub(crate) async fn list(
             let (end, full) = (page.len() < 200, page.len());
             for published in page {
                 cursor = published.seq;
-                if patterns.want(&published.event.kind) && is_shown(&published, &caller) {
+                if patterns.want(&published.event.kind) && is_shown(&published, &actor) {
                     data.push(published.event);
                     if data.len() == limit {
                         return Ok(feed(data, cursor));
@@ -122,9 +122,9 @@ fn feed(data: Vec<Event>, cursor: i64) -> Json<Feed> {
 }
 
 /// Whether a caller may see an event of its own tenant.
-pub(super) fn is_shown(published: &Published, caller: &Caller) -> bool {
+pub(super) fn is_shown(published: &Published, actor: &Actor) -> bool {
     let platform = published.event.kind.parse().is_ok_and(domain::event::Name::is_platform);
-    !platform || caller.needs("platform:admin").is_ok()
+    !platform || actor.needs("platform:admin").is_ok()
 }
 
 /// A cursor that this installation has given.

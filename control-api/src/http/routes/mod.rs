@@ -3,6 +3,7 @@
 pub(super) mod calls;
 pub(super) mod docs;
 pub(super) mod events;
+pub(super) mod keys;
 pub(super) mod operations;
 pub(super) mod recording;
 pub(super) mod records;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::http::{
     State,
-    auth::{Caller, Loopback},
+    actor::{Actor, Loopback},
     error::{ApiError, ErrorEnvelope},
 };
 
@@ -74,7 +74,7 @@ pub(crate) async fn metrics(
     mut parts: Parts,
 ) -> Result<Response, ApiError> {
     if !loopback {
-        Caller::from_request_parts(&mut parts, &state).await?.needs("platform:admin")?;
+        Actor::from_request_parts(&mut parts, &state).await?.needs("platform:admin")?;
     }
     let mut text = state.app.switchboard.metrics();
     if !text.is_empty() && !text.ends_with('\n') {

@@ -28,7 +28,7 @@ use super::calls::find;
 use crate::{
     http::{
         State,
-        auth::Caller,
+        actor::Actor,
         error::{ApiError, ErrorEnvelope},
         ids::Id,
         query::Query,
@@ -61,13 +61,13 @@ pub(crate) struct RecordingQuery {
         (status = 404, body = ErrorEnvelope), (status = 410, body = ErrorEnvelope), (status = 416, body = ErrorEnvelope)))]
 pub(crate) async fn recording(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Id(id): Id<CallId>,
     Query(query): Query<RecordingQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.needs("recordings:read")?;
-    find(&state, &caller.0, id).await?;
+    actor.needs("recordings:read")?;
+    find(&state, &actor, id).await?;
     let row = state.app.store.recording_of(id).await?.ok_or_else(ApiError::not_found)?;
     match row.state.as_str() {
         "ready" => {}

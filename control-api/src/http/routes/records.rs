@@ -9,7 +9,7 @@ use super::calls::find;
 use crate::{
     http::{
         State,
-        auth::Caller,
+        actor::Actor,
         error::{ApiError, ErrorEnvelope},
         ids::Id,
         query::{self, NoParameters, Query},
@@ -38,14 +38,14 @@ pub(crate) struct EventsQuery {
         (status = 404, body = ErrorEnvelope)))]
 pub(crate) async fn events(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Id(id): Id<CallId>,
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<EventList>, ApiError> {
-    caller.needs("calls:read")?;
+    actor.needs("calls:read")?;
     let after = query::number("after_seq", query.after_seq.as_deref(), 0, i64::MAX, 0)?;
     let limit = query::number("limit", query.limit.as_deref(), 1, 200, 50)?;
-    find(&state, &caller.0, id).await?;
+    find(&state, &actor, id).await?;
     let patterns = Patterns::listed(query.types.as_deref().unwrap_or_default());
     let mut data = Vec::new();
     let mut seq = after;
@@ -76,11 +76,11 @@ pub(crate) async fn events(
     responses((status = 200, body = CallLatency), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 pub(crate) async fn latency(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Id(id): Id<CallId>,
     Query(NoParameters {}): Query<NoParameters>,
 ) -> Result<Json<CallLatency>, ApiError> {
-    caller.needs("calls:read")?;
-    find(&state, &caller.0, id).await?;
+    actor.needs("calls:read")?;
+    find(&state, &actor, id).await?;
     Ok(Json(view::summary(&state.app.store.turns(id).await?)))
 }

@@ -16,7 +16,7 @@ use super::calls::find;
 use crate::{
     http::{
         State,
-        auth::Caller,
+        actor::Actor,
         error::{ApiError, ErrorEnvelope},
         ids::Id,
         query::Query,
@@ -48,12 +48,12 @@ enum Format {
         (status = 404, body = ErrorEnvelope)))]
 pub(crate) async fn transcript(
     Extract(state): Extract<State>,
-    caller: Caller,
+    actor: Actor,
     Id(id): Id<CallId>,
     Query(query): Query<TranscriptQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.needs("transcripts:read")?;
+    actor.needs("transcripts:read")?;
     let format = match query.format.as_deref() {
         Some("json") => Format::Json,
         Some("text") => Format::Text,
@@ -62,7 +62,7 @@ pub(crate) async fn transcript(
         Some(_) => return Err(ApiError::invalid("format", "format is json, text, vtt or srt")),
         None => accepted(&headers),
     };
-    let call = find(&state, &caller.0, id).await?;
+    let call = find(&state, &actor, id).await?;
     let turns = state.app.store.turns(id).await?;
     let kind = match format {
         Format::Json => {

@@ -1,0 +1,19 @@
+//! How the control plane is set up: one block per room, nested into the server's configuration as they are.
+
+use serde::Deserialize;
+
+/// All rooms.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The API over HTTP.
+    pub http: HttpSettings,
+}
+
+/// Whom the API answers in a browser.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Origins that may call it, as `https://console.example.com`; none by default.
+    pub cors_origins: Vec<String>,
+}
