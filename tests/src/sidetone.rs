@@ -65,6 +65,7 @@ impl Plan {
             ("HTTP__BOOTSTRAP_KEY", KEY.into()),
             ("RTP__PORTS", format!("{rtp}-{}", rtp + RTP_PORTS - 1)),
             ("STORE__URL", format!("sqlite://{}", dir.join("sidetone.db").display())),
+            ("STORE__SEAL_FILE", dir.join("seal.key").display().to_string()),
             ("RECORDING__DIR", dir.join("recordings").display().to_string()),
             ("AGENTS__DIR", dir.join("agents").display().to_string()),
             ("DEV__BENCH", "true".into()),

@@ -74,18 +74,22 @@ impl NodeKey {
     /// When the file can neither be read nor made, or holds no key.
     pub fn from_file(path: &Path) -> Result<Self, SealError> {
         let failed = |source| SealError::File { path: path.to_owned(), source };
-        let mut fresh = [0; 32];
-        SystemRandom::new().fill(&mut fresh).map_err(|_| SealError::Random)?;
-        match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(mut file) => {
-                file.write_all(STANDARD.encode(fresh).as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-                Self::from_bytes(&fresh)
+        if !path.exists() {
+            let mut fresh = [0; 32];
+            SystemRandom::new().fill(&mut fresh).map_err(|_| SealError::Random)?;
+            // Written apart and linked whole: of two nodes that start together one makes the key, and none reads half of it.
+            let apart = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
+            let mut file = std::fs::OpenOptions::new();
+            let mut file = file.write(true).create_new(true).mode(0o600).open(&apart).map_err(failed)?;
+            let written = file.write_all(STANDARD.encode(fresh).as_bytes()).and_then(|()| file.sync_all());
+            let linked = written.and_then(|()| std::fs::hard_link(&apart, path));
+            std::fs::remove_file(&apart).map_err(failed)?;
+            match linked {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+                _ => {}
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Self::from_base64(&std::fs::read_to_string(path).map_err(failed)?)
-            }
-            Err(error) => Err(failed(error)),
         }
+        Self::from_base64(&std::fs::read_to_string(path).map_err(failed)?)
     }
 }
 
