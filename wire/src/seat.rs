@@ -14,8 +14,6 @@ use crate::ring::Far;
 /// Datagrams one leg may read in one tick: 20 times what a caller sends, and a bound on what a flood can steal from
 /// the other legs. What exceeds it overflows in the kernel's queue of that one socket.
 const PACKETS_PER_TICK: usize = 20;
-/// RTCP comes every few seconds: looking ten times a second is plenty and saves a system call per tick.
-const RTCP_EVERY: u32 = 5;
 /// How often the snapshot of the statistics is renewed, in ticks.
 const STATS_EVERY: u32 = 10;
 /// Larger than any datagram we accept; the kernel cuts off what exceeds it.
@@ -55,9 +53,8 @@ impl Seat {
     pub(crate) fn run(&mut self, now: Instant, scratch: &mut Scratch, counts: &ThreadCounts) {
         let leg = &mut self.leg;
         drain(&self.ports.rtp, &mut scratch.inward[..], counts, |from, packet| leg.handle_rtp(now, from, packet));
-        if self.age.is_multiple_of(RTCP_EVERY) {
-            drain(&self.ports.rtcp, &mut scratch.inward[..], counts, |from, packet| leg.handle_rtcp(now, from, packet));
-        }
+        // Every tick, though it comes every few seconds: what it waits here would count as round-trip time.
+        drain(&self.ports.rtcp, &mut scratch.inward[..], counts, |from, packet| leg.handle_rtcp(now, from, packet));
         while let Ok(command) = self.far.commands.pop() {
             if let Some(spent) = leg.handle_command(command)
                 && self.far.spent.push(spent).is_err()
