@@ -3,11 +3,11 @@
 use crate::message::{MAX_MESSAGE, content_length};
 
 /// Why a stream cannot be cut any further; the connection is of no use after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Head and body together are longer than 64 KiB.
+    /// Head and body together are longer than 64 KiB; the bytes of the head, as far as they came, can be answered.
     #[error("message too long")]
-    TooLong,
+    TooLong(Vec<u8>),
     /// No Content-Length: nobody knows where the message ends.
     #[error("content-length missing")]
     LengthMissing,
@@ -75,11 +75,11 @@ impl Framer {
                     let length = content_length(&self.bytes[..end]).map_err(|_| FrameError::LengthMalformed)?;
                     let wanted = end + length.ok_or(FrameError::LengthMissing)?;
                     if wanted > MAX_MESSAGE {
-                        return Err(FrameError::TooLong);
+                        return Err(FrameError::TooLong(self.bytes[..end].to_vec()));
                     }
                     *self.wanted.insert(wanted)
                 }
-                None if self.bytes.len() >= MAX_MESSAGE => return Err(FrameError::TooLong),
+                None if self.bytes.len() >= MAX_MESSAGE => return Err(FrameError::TooLong(Vec::new())),
                 None => return Ok(None),
             },
         };
@@ -149,11 +149,12 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_end() {
+        const LONG: &[u8] = b"OPTIONS sip:a SIP/2.0\r\nl: 65536\r\n\r\n";
         let cases: [(&[u8], FrameError); 4] = [
             (b"OPTIONS sip:a SIP/2.0\r\n\r\n", FrameError::LengthMissing),
             (b"OPTIONS sip:a SIP/2.0\r\nl: -1\r\n\r\n", FrameError::LengthMalformed),
             (b"OPTIONS sip:a SIP/2.0\r\nl: 1\r\nl: 1\r\n\r\n", FrameError::LengthMalformed),
-            (b"OPTIONS sip:a SIP/2.0\r\nl: 65536\r\n\r\n", FrameError::TooLong),
+            (LONG, FrameError::TooLong(LONG.to_vec())),
         ];
         for (bytes, error) in cases {
             let mut framer = Framer::new();
@@ -162,6 +163,6 @@ mod tests {
         }
         let mut framer = Framer::new();
         framer.push(&vec![b'a'; MAX_MESSAGE]);
-        assert_eq!(framer.next(), Err(FrameError::TooLong));
+        assert_eq!(framer.next(), Err(FrameError::TooLong(Vec::new())));
     }
 }

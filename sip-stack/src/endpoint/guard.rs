@@ -41,6 +41,8 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
         Some(Flaw::HeaderLine) => return Err(bad("Malformed Header")),
         Some(Flaw::ContentLength) => return Err(bad("Malformed Content-Length")),
         Some(Flaw::Truncated) => return Err(bad("Truncated Message")),
+        Some(Flaw::HeadTooLarge) => return Err(Refusal::new(513).into()),
+        Some(Flaw::BodyTooLarge) => return Err(Refusal::new(413).into()),
     }
     for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
         if request.header(name).is_none_or(<[u8]>::is_empty) {
@@ -68,7 +70,7 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
             .elements(Name::Contact)
             .all(|contact| contact == b"*" || Address::parse(contact).is_some_and(|contact| contact.params.is_sound()))
     };
-    if request.method() == Some(Method::Invite) && !contacts_sound() {
+    if !contacts_sound() {
         return Err(bad("Malformed Contact"));
     }
     match request.cseq() {
@@ -76,23 +78,27 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
         Some(_) => return Err(bad("CSeq Method Mismatch")),
         None => return Err(bad("Malformed CSeq")),
     }
-    let hops = match request.header(Name::MaxForwards) {
-        None => None,
-        Some(_) => match request.number(Name::MaxForwards) {
-            Some(hops) if hops <= 255 => Some(hops),
-            _ => return Err(bad("Malformed Max-Forwards")),
-        },
-    };
-    if request.method() == Some(Method::Other) {
-        return Err(Refused::with(Refusal::new(405), Name::Allow, ALLOW));
+    // 0 is no fault here: a user agent serves it, only a proxy may not pass it on (RFC 4475 §3.3.11).
+    if request.header(Name::MaxForwards).is_some() && request.number(Name::MaxForwards).is_none_or(|hops| hops > 255) {
+        return Err(bad("Malformed Max-Forwards"));
     }
-    match Uri::parse(request.request_uri()) {
-        Ok(_) => {}
-        Err(UriError::Scheme) => return Err(Refusal::new(416).into()),
+    let target = Uri::parse(request.request_uri());
+    match &target {
+        // RFC 3261 §19.1.1: a Request-URI has no headers.
+        Ok(uri) if uri.headers().is_some() => return Err(bad("Headers in Request-URI")),
         Err(UriError::Malformed) => return Err(bad("Malformed Request-URI")),
+        Ok(_) | Err(UriError::Scheme) => {}
     }
-    if hops == Some(0) {
-        return Err(Refusal::new(483).into());
+    // RFC 3261 §8.2.1 and RFC 4475 §3.1.1.2: 405 for what we know and do not serve, 501 for what nobody ever heard of.
+    match request.method() {
+        Some(Method::Other) => return Err(Refused::with(Refusal::new(501), Name::Allow, ALLOW)),
+        Some(Method::Register | Method::Subscribe | Method::Message | Method::Publish) => {
+            return Err(Refused::with(Refusal::new(405), Name::Allow, ALLOW));
+        }
+        _ => {}
+    }
+    if target == Err(UriError::Scheme) {
+        return Err(Refusal::new(416).into());
     }
     // RFC 3261 §8.2.2.3: not for CANCEL and ACK. We support no extension that can be required.
     if !matches!(request.method(), Some(Method::Cancel | Method::Ack)) {

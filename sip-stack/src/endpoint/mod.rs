@@ -134,6 +134,17 @@ impl Endpoint {
         }
     }
 
+    /// The head of a stream message that is too long to be read: the sender is told so (RFC 3261 §21.5.7) before its
+    /// connection is closed, for nobody can say where the next message begins.
+    pub fn handle_oversized(&mut self, from: Flow, head: &[u8]) {
+        match Message::parse(head) {
+            Ok(message) if message.is_request() && message.top_via().is_some() => {
+                self.refuse(&Arrival { message, from }, &Refusal::new(513).into());
+            }
+            Ok(_) | Err(_) => self.counters.malformed += 1,
+        }
+    }
+
     /// A stream connection is gone, or sending over this flow failed.
     pub fn handle_closed(&mut self, _now: Instant, flow: Flow) {
         let mut clients: Vec<u64> =

@@ -91,8 +91,9 @@ impl<'a> Address<'a> {
             None => {
                 let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
                 let uri = trim(&value[..end]);
+                // RFC 3261 §20.10: a URI with a comma, a question mark or a semicolon stands in angle brackets.
                 let whole =
-                    !uri.is_empty() && !uri.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'<' | b'>'));
+                    !uri.is_empty() && !uri.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'<' | b'>' | b'?'));
                 whole.then_some(Address { display: &[], uri, params: Params(&value[end..]) })
             }
         }

@@ -18,11 +18,18 @@ pub use header::Name;
 pub use lex::{split_commas, trim};
 pub use parse::{ParseError, content_length};
 pub use print::Printer;
-pub use uri::{Scheme, Uri, UriError};
+pub use uri::{Scheme, Uri, UriError, escaped};
 pub use via::Via;
 
 /// The longest message that is read, head and body together.
 pub const MAX_MESSAGE: usize = 65_536;
+
+/// The longest head that is served; no carrier sends a tenth of it.
+pub const MAX_HEAD: usize = 24_576;
+/// The most header lines that are served.
+pub const MAX_LINES: usize = 256;
+/// The longest body that is served.
+pub const MAX_BODY: usize = 32_768;
 
 /// A piece of the message's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,22 +63,48 @@ pub enum Method {
     Options,
     /// Mid-call information, here keys (RFC 6086).
     Info,
+    /// Acknowledges a reliable provisional answer (RFC 3262).
+    Prack,
+    /// Changes or refreshes a session without a transaction that waits for people (RFC 3311).
+    Update,
+    /// Asks the other side to call somebody (RFC 3515).
+    Refer,
+    /// Tells how something subscribed to goes on (RFC 6665).
+    Notify,
+    /// Binds an address to a contact.
+    Register,
+    /// Known and not served: subscriptions (RFC 6665).
+    Subscribe,
+    /// Known and not served: instant messages (RFC 3428).
+    Message,
+    /// Known and not served: event state (RFC 3903).
+    Publish,
     /// Anything else; its name is in the message.
     Other,
 }
 
+/// Every method with a name.
+const METHODS: [Method; 14] = [
+    Method::Invite,
+    Method::Ack,
+    Method::Bye,
+    Method::Cancel,
+    Method::Options,
+    Method::Info,
+    Method::Prack,
+    Method::Update,
+    Method::Refer,
+    Method::Notify,
+    Method::Register,
+    Method::Subscribe,
+    Method::Message,
+    Method::Publish,
+];
+
 impl Method {
     /// Finds the method of a name.
     pub fn of(name: &[u8]) -> Self {
-        match name {
-            b"INVITE" => Method::Invite,
-            b"ACK" => Method::Ack,
-            b"BYE" => Method::Bye,
-            b"CANCEL" => Method::Cancel,
-            b"OPTIONS" => Method::Options,
-            b"INFO" => Method::Info,
-            _ => Method::Other,
-        }
+        METHODS.into_iter().find(|method| method.as_str().as_bytes() == name).unwrap_or(Method::Other)
     }
 
     /// The name on the wire; empty for `Other`.
@@ -83,6 +116,14 @@ impl Method {
             Method::Cancel => "CANCEL",
             Method::Options => "OPTIONS",
             Method::Info => "INFO",
+            Method::Prack => "PRACK",
+            Method::Update => "UPDATE",
+            Method::Refer => "REFER",
+            Method::Notify => "NOTIFY",
+            Method::Register => "REGISTER",
+            Method::Subscribe => "SUBSCRIBE",
+            Method::Message => "MESSAGE",
+            Method::Publish => "PUBLISH",
             Method::Other => "",
         }
     }
@@ -101,6 +142,10 @@ pub enum Flaw {
     ContentLength,
     /// The body is shorter than Content-Length says, or the empty line before it is missing.
     Truncated,
+    /// The head is longer than [`MAX_HEAD`] or has more lines than [`MAX_LINES`].
+    HeadTooLarge,
+    /// The body is longer than [`MAX_BODY`].
+    BodyTooLarge,
 }
 
 /// The first line.

@@ -1,7 +1,7 @@
 //! The parser: one pass over the head, tolerant of spacing, strict about what it reports (RFC 3261 §7, RFC 4475).
 
 use super::lex::{is_space, is_token, trim};
-use super::{Field, Flaw, MAX_MESSAGE, Message, Method, Name, Span, Start};
+use super::{Field, Flaw, MAX_BODY, MAX_HEAD, MAX_LINES, MAX_MESSAGE, Message, Method, Name, Span, Start};
 
 /// Why bytes are no message that anybody could answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -154,6 +154,9 @@ impl Message {
         let (start, mut flaw) = start_line(&bytes, at, end)?;
         let (fields, body_at, head_flaw) = fields(&mut bytes, next);
         flaw = flaw.or(head_flaw);
+        if body_at - at > MAX_HEAD || fields.len() > MAX_LINES {
+            flaw = flaw.or(Some(Flaw::HeadTooLarge));
+        }
         let rest = bytes.len() - body_at;
         let body_len = match length(&bytes, &fields) {
             Ok(None) => rest,
@@ -167,6 +170,9 @@ impl Message {
                 rest
             }
         };
+        if body_len > MAX_BODY {
+            flaw = flaw.or(Some(Flaw::BodyTooLarge));
+        }
         Ok(Message { start, fields, body: Span::new(body_at, body_at + body_len), flaw, bytes })
     }
 }

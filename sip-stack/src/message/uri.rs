@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::{Params, Span};
@@ -84,7 +84,7 @@ impl Uri {
         };
         let host = &tail[..host_len];
         let sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+            Some(v6) => literal_v6(v6).is_some(),
             None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
         };
         if !sound {
@@ -143,27 +143,7 @@ impl Uri {
 
     /// The user part with `%hh` decoded; bytes that are not UTF-8 become U+FFFD.
     pub fn user_decoded(&self) -> Option<Cow<'_, str>> {
-        let user = self.user()?;
-        if !user.contains('%') {
-            return Some(Cow::Borrowed(user));
-        }
-        let bytes = user.as_bytes();
-        let mut plain = Vec::with_capacity(bytes.len());
-        let mut at = 0;
-        while at < bytes.len() {
-            let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-            match hex.filter(|_| bytes[at] == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-                Some(byte) => {
-                    plain.push(byte);
-                    at += 3;
-                }
-                None => {
-                    plain.push(bytes[at]);
-                    at += 1;
-                }
-            }
-        }
-        Some(Cow::Owned(String::from_utf8_lossy(&plain).into_owned()))
+        self.user().map(decoded)
     }
 
     /// The host as written, an IPv6 address in brackets; empty for `tel:`.
@@ -173,7 +153,31 @@ impl Uri {
 
     /// The host when it is a literal address.
     pub fn host_ip(&self) -> Option<IpAddr> {
-        self.host().trim_start_matches('[').trim_end_matches(']').parse().ok()
+        match self.host().strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(v6) => literal_v6(v6).map(IpAddr::V6),
+            None => self.host().parse().ok(),
+        }
+    }
+
+    /// The headers after `?` as written, without the question mark; a Request-URI must have none.
+    pub fn headers(&self) -> Option<&str> {
+        self.text[self.params.end as usize..].strip_prefix('?')
+    }
+
+    /// The value of a header after `?`, with `%hh` decoded: how a Refer-To carries Replaces (RFC 3891 §3).
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self
+            .headers()?
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| decoded(key).eq_ignore_ascii_case(name))?;
+        Some(decoded(value).into_owned())
+    }
+
+    /// The same URI without its headers.
+    pub fn bare(&self) -> Uri {
+        let end = self.params.end as usize;
+        Uri { text: self.text[..end].into(), ..self.clone() }
     }
 
     /// The port when written.
@@ -191,6 +195,42 @@ impl Uri {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// An IPv6 address; three colons in a row count as two, as the grammar of RFC 3261 once allowed (RFC 5118 §4.10).
+fn literal_v6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().or_else(|| text.contains(":::").then(|| text.replacen(":::", "::", 1).parse().ok())?)
+}
+
+/// Undoes `%hh`.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok()).filter(|_| bytes[at] == b'%');
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                at += 3;
+            }
+            None => {
+                plain.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&plain).into_owned())
+}
+
+/// Hides what may not stand plainly in a header of a URI (RFC 3261 §19.1.2).
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/?:+$".contains(byte);
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 impl fmt::Display for Uri {

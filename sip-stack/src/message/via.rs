@@ -23,7 +23,10 @@ impl<'a> Via<'a> {
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let mut slashes = value.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let (first, second) = (slashes.next()?, slashes.next()?);
-        if !trim(&value[..first]).eq_ignore_ascii_case(b"SIP") || trim(&value[first + 1..second]) != b"2.0" {
+        // A request of another version is answered 505, and for that its Via must be read (RFC 4475 §3.1.2.16).
+        let version = trim(&value[first + 1..second]);
+        let sound = !version.is_empty() && version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        if !trim(&value[..first]).eq_ignore_ascii_case(b"SIP") || !sound {
             return None;
         }
         let rest = trim(&value[second + 1..]);

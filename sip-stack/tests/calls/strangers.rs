@@ -17,14 +17,24 @@ fn statuses(text: impl AsRef<[u8]>) -> Vec<u16> {
 fn each_fault_has_its_number() {
     let invite = || request("INVITE", "1", "", OFFER);
     let cases: Vec<(&str, String, u16)> = vec![
-        ("unknown method", request("DANCE", "1", "", ""), 405),
+        ("unknown method", request("DANCE", "1", "", ""), 501),
+        ("a method we do not serve", request("SUBSCRIBE", "1", "", ""), 405),
+        ("an instant message", request("MESSAGE", "1", "", ""), 405),
+        ("headers in the request uri", invite().replacen("sip:demo@192.0.2.2 ", "sip:demo@192.0.2.2?a=b ", 1), 400),
+        ("300 headers", request("OPTIONS", "1", &"X-A: b\r\n".repeat(300), ""), 513),
+        ("a long head", request("OPTIONS", "1", &format!("X-A: {}\r\n", "b".repeat(30_000)), ""), 513),
+        ("a long body", request("INVITE", "1", "", &"x".repeat(40_000)), 413),
         ("wrong version", invite().replacen("SIP/2.0\r\n", "SIP/7.0\r\n", 1), 505),
         ("unknown scheme", invite().replacen("sip:demo@192.0.2.2 ", "nobodyKnowsThisScheme:x ", 1), 416),
         ("bracketed request uri", invite().replacen("sip:demo@192.0.2.2 ", "<sip:demo@192.0.2.2> ", 1), 400),
         ("space in request uri", invite().replacen("sip:demo@192.0.2.2 ", "sip:demo@192.0.2.2; lr ", 1), 400),
         ("two spaces in the start line", invite().replacen(" sip:", "  sip:", 1), 400),
         ("required extension", request("INVITE", "1", "Require: 100rel, foo\r\n", OFFER), 420),
-        ("no more hops", invite().replace("Max-Forwards: 70", "Max-Forwards: 0"), 483),
+        (
+            "no more hops, and none needed",
+            request("OPTIONS", "1", "", "").replace("Max-Forwards: 70", "Max-Forwards: 0"),
+            200,
+        ),
         ("too many hops", invite().replace("Max-Forwards: 70", "Max-Forwards: 300"), 400),
         ("no call-id", invite().replace("Call-ID: call@192.0.2.1\r\n", ""), 400),
         ("no cseq", invite().replace("CSeq: 1 INVITE\r\n", ""), 400),
