@@ -217,13 +217,7 @@ impl Crowd {
         };
         let from = format!("sip:load-{number}@{}", self.flow.local);
         let from = Uri::parse(from.as_bytes()).map_err(|_| LoadError::Target(from))?;
-        let outgoing = Outgoing {
-            to: self.to.clone(),
-            from: NameAddr::new(from),
-            flow: self.flow,
-            sdp: offer::offer(&ability),
-            headers: Vec::new(),
-        };
+        let outgoing = Outgoing::new(self.to.clone(), NameAddr::new(from), self.flow, offer::offer(&ability));
         let at = Instant::now();
         let call = self.sip.invite(outgoing).await?;
         self.calls.attempted += 1;

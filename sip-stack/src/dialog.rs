@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::flow::{Flow, Transport};
+use crate::flow::Flow;
 use crate::message::{Address, Message, Name, Printer, Uri};
 
 /// What two user agents must remember of each other.
@@ -79,7 +79,7 @@ impl Dialog {
         request.call_id() == Some(self.call_id.as_slice()) && request.from_tag() == self.remote_tag
     }
 
-    /// A target refresh (RFC 3261 §12.2.2).
+    /// A target refresh by a request or an answer (RFC 3261 §12.2.1.2, §12.2.2).
     pub(crate) fn refresh(&mut self, request: &Message) {
         if let Some(contact) = request.contact() {
             self.target = contact.to_vec();
@@ -92,16 +92,49 @@ impl Dialog {
         self.print(method, self.local_sequence, branch)
     }
 
-    /// The ACK of a 2xx to our INVITE.
-    pub(crate) fn ack(&self, branch: &str) -> (Printer, Flow) {
-        self.print("ACK", self.local_sequence, branch)
+    /// The ACK of a 2xx to our INVITE of that sequence number.
+    pub(crate) fn ack(&self, sequence: u32, branch: &str) -> (Printer, Flow) {
+        self.print("ACK", sequence, branch)
+    }
+
+    /// A sequence number for a request that is made from an earlier one.
+    pub(crate) fn next_sequence(&mut self) -> u32 {
+        self.local_sequence += 1;
+        self.local_sequence
+    }
+
+    /// Goes on counting where the same dialog counted while it was early.
+    pub(crate) fn count_on(&mut self, early: &Dialog) {
+        self.local_sequence = self.local_sequence.max(early.local_sequence);
+        self.remote_sequence = self.remote_sequence.max(early.remote_sequence);
+    }
+
+    /// Our tag, as our From carries it.
+    pub(crate) fn local_tag(&self) -> String {
+        let tag = Address::parse(&self.local).and_then(|local| local.params.get("tag"));
+        String::from_utf8_lossy(tag.unwrap_or_default()).into_owned()
+    }
+
+    /// Our own address, without the tag.
+    pub(crate) fn local_uri(&self) -> String {
+        let uri = Address::parse(&self.local).map(|local| local.uri).unwrap_or_default();
+        String::from_utf8_lossy(uri).into_owned()
+    }
+
+    /// What stands in the first line of our next request: the target, or a strict router before it.
+    pub(crate) fn request_uri(&self) -> String {
+        String::from_utf8_lossy(self.strict().map_or(self.target.as_slice(), |route| route.uri)).into_owned()
+    }
+
+    /// RFC 3261 §12.2.1.1: a first route without `lr` is a strict router and becomes the Request-URI.
+    fn strict(&self) -> Option<Address<'_>> {
+        let first = self.routes.first().and_then(|route| Address::parse(route));
+        first.filter(|route| Uri::parse(route.uri).is_ok_and(|uri| uri.param("lr").is_none()))
     }
 
     fn print(&self, method: &str, sequence: u32, branch: &str) -> (Printer, Flow) {
         let flow = self.next_hop();
-        let first = self.routes.first().and_then(|route| Address::parse(route));
-        // RFC 3261 §12.2.1.1: a first route without `lr` is a strict router and becomes the Request-URI.
-        let strict = first.filter(|route| Uri::parse(route.uri).is_ok_and(|uri| uri.param("lr").is_none()));
+        let strict = self.strict();
         let uri = strict.map_or(self.target.as_slice(), |route| route.uri);
         let mut printer = Printer::request(method.as_bytes(), uri);
         printer.header(Name::Via, via(&flow, branch)).header(Name::MaxForwards, "70");
@@ -122,7 +155,7 @@ impl Dialog {
     /// Where our requests go: the first route or the target when it is a literal address, otherwise back the way the
     /// peer came. A stream is used as it stands: the peer's Contact names the port it listens on, not the connection.
     fn next_hop(&self) -> Flow {
-        if self.flow.transport == Transport::Tcp || (self.behind_nat && self.routes.is_empty()) {
+        if self.flow.transport.is_reliable() || (self.behind_nat && self.routes.is_empty()) {
             return self.flow;
         }
         let uri = match self.routes.first() {

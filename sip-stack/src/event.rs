@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::auth::Credentials;
 use crate::flow::Flow;
 use crate::message::{Message, NameAddr, Uri};
 use crate::sdp::Sdp;
@@ -65,6 +66,10 @@ pub struct Invite {
     pub source: SocketAddr,
     /// The offer; `None` asks us to make it.
     pub sdp: Option<Sdp>,
+    /// How many more hops the request may take; whoever passes it on sends one less, or 483 at 0.
+    pub max_forwards: u32,
+    /// The call of ours that this one is to replace (RFC 3891); it ends when this one is answered.
+    pub replaces: Option<CallHandle>,
     /// Every header.
     pub headers: Headers,
 }
@@ -78,10 +83,32 @@ pub struct Outgoing {
     pub from: NameAddr,
     /// The path to the next hop, already resolved.
     pub flow: Flow,
-    /// Our offer.
-    pub sdp: String,
+    /// Our offer; `None` lets the other side make one, which [`crate::Endpoint::acknowledge`] then answers.
+    pub sdp: Option<String>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
+    /// A route set to begin with, as a registrar's Service-Route gives it (RFC 3608); whole Route values.
+    pub routes: Vec<String>,
+    /// Further paths, tried in order when the one before does not answer or answers 503 (RFC 3263 §4.3).
+    pub alternates: Vec<Flow>,
+    /// What challenges are answered with, for the INVITE and everything after it in the same call.
+    pub credentials: Option<Credentials>,
+}
+
+impl Outgoing {
+    /// A call with an offer and nothing else.
+    pub fn new(to: Uri, from: NameAddr, flow: Flow, sdp: impl Into<String>) -> Self {
+        Outgoing {
+            to,
+            from,
+            flow,
+            sdp: Some(sdp.into()),
+            headers: Vec::new(),
+            routes: Vec::new(),
+            alternates: Vec::new(),
+            credentials: None,
+        }
+    }
 }
 
 /// Why a call ended.
@@ -99,6 +126,21 @@ pub enum Cause {
     NoAck,
     /// We ended it ourselves.
     Local,
+    /// Nobody refreshed the session in time (RFC 4028 §10).
+    Expired,
+    /// Another call took its place (RFC 3891).
+    Replaced,
+}
+
+/// Somebody asks us to call somebody else (RFC 3515).
+#[derive(Debug, Clone)]
+pub struct Refer {
+    /// Whom to call; its headers are taken off.
+    pub to: NameAddr,
+    /// Who says that he asked for it; not proven.
+    pub referred_by: Option<NameAddr>,
+    /// The call to be replaced at the target, as a Replaces header's value: an attended transfer.
+    pub replaces: Option<String>,
 }
 
 /// What happened. Each call ends with exactly one `Ended`, and nothing of that call follows it.
@@ -129,6 +171,13 @@ pub enum Event {
         /// The headers of the 200.
         headers: Headers,
     },
+    /// The other side answered an offer of ours that went out with a reliable 183 (RFC 3262 §5).
+    EarlyAnswer {
+        /// The call.
+        call: CallHandle,
+        /// Its answer.
+        sdp: Sdp,
+    },
     /// The ACK of our answer came. For a re-INVITE this is told only when the ACK carries an answer.
     Established {
         /// The call.
@@ -142,6 +191,36 @@ pub enum Event {
         call: CallHandle,
         /// Its offer; `None` asks us to make one.
         sdp: Option<Sdp>,
+    },
+    /// Our change of the session was accepted, or a refresh brought another description.
+    Changed {
+        /// The call.
+        call: CallHandle,
+        /// The peer's answer.
+        sdp: Sdp,
+    },
+    /// Our change of the session was refused; it goes on as it was.
+    ChangeRefused {
+        /// The call.
+        call: CallHandle,
+        /// 300 to 699.
+        status: u16,
+    },
+    /// The peer asks us to call somebody; wants `accept_refer` or `refuse_refer`.
+    Refer {
+        /// The call it was asked in.
+        call: CallHandle,
+        /// Whom to call.
+        refer: Box<Refer>,
+    },
+    /// How the transfer that we asked for goes on.
+    Transfer {
+        /// The call.
+        call: CallHandle,
+        /// What the peer hears from the target: 100 to 699.
+        status: u16,
+        /// Nothing more will be told.
+        over: bool,
     },
     /// Keys sent by SIP INFO.
     Info {
@@ -161,6 +240,26 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The call it belongs to.
+    pub fn call(&self) -> Option<CallHandle> {
+        match self {
+            Event::Incoming { call, .. }
+            | Event::Ringing { call, .. }
+            | Event::Answered { call, .. }
+            | Event::EarlyAnswer { call, .. }
+            | Event::Established { call, .. }
+            | Event::Reinvite { call, .. }
+            | Event::Changed { call, .. }
+            | Event::ChangeRefused { call, .. }
+            | Event::Refer { call, .. }
+            | Event::Transfer { call, .. }
+            | Event::Info { call, .. }
+            | Event::Ended { call, .. } => Some(*call),
+        }
+    }
+}
+
 /// Why something cannot be done to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -170,4 +269,13 @@ pub enum CallError {
     /// Nothing waits for an answer.
     #[error("nothing to answer")]
     NothingToAnswer,
+    /// Another offer is under way; the peer's or ours.
+    #[error("another offer is under way")]
+    Busy,
+    /// The description was already given in a reliable provisional answer and cannot change with the 200 (RFC 3262 §5).
+    #[error("the answer was already given")]
+    Settled,
+    /// Not in this state of the call.
+    #[error("the call is not answered")]
+    NotAnswered,
 }

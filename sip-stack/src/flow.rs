@@ -9,19 +9,56 @@ pub enum Transport {
     Udp,
     /// A stream: reliable, so most timers rest.
     Tcp,
+    /// A stream inside TLS.
+    Tls,
+    /// Messages of a WebSocket (RFC 7118).
+    Ws,
+    /// Messages of a WebSocket inside TLS.
+    Wss,
 }
 
 impl Transport {
     /// True where the transport itself repeats what was lost.
     pub fn is_reliable(self) -> bool {
-        self == Transport::Tcp
+        self != Transport::Udp
     }
 
-    /// As written in a Via: `UDP` or `TCP`.
+    /// As written in a Via: `UDP`, `TCP`, `TLS`, `WS` or `WSS`.
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+            Transport::Ws => "WS",
+            Transport::Wss => "WSS",
+        }
+    }
+
+    /// The transport of a `transport=` parameter, whatever its case.
+    pub fn of(name: &str) -> Option<Self> {
+        [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
+            .into_iter()
+            .find(|transport| transport.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// The port that is meant when none is written (RFC 3261 §19.1.2, RFC 7118 §8).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+            Transport::Ws => 80,
+            Transport::Wss => 443,
+        }
+    }
+
+    /// The parameter that a Contact needs, so that the peer comes back the same way.
+    pub(crate) fn param(self) -> &'static str {
+        match self {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+            Transport::Ws => ";transport=ws",
+            Transport::Wss => ";transport=wss",
         }
     }
 }

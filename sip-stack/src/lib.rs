@@ -4,6 +4,7 @@
 //! Not done here: digest authentication, registration, PRACK, UPDATE, REFER, session timers, DNS (RFC 3263).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod auth;
 mod dialog;
 mod endpoint;
 mod event;
@@ -17,8 +18,9 @@ pub mod stream;
 pub mod timer;
 mod transaction;
 
+pub use auth::{Authenticator, Authorization, Credentials};
 pub use endpoint::{Endpoint, EndpointConfig};
-pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing};
+pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing, Refer};
 pub use flow::{Flow, Transmit, Transport};
 pub use message::{Message, Method, NameAddr, ParseError, Uri};
 pub use offer::{Ability, Codec, Plan};

@@ -204,16 +204,15 @@ pub fn answer(offer: &Sdp, local: &Ability) -> Result<(String, Plan), Refusal> {
 
 /// Our own offer: all codecs, both ways.
 pub fn offer(local: &Ability) -> String {
+    offer_with(local, Direction::SendRecv)
+}
+
+/// The same in one direction: `SendOnly` or `Inactive` puts the peer on hold (RFC 3264 §8.4).
+pub fn offer_with(local: &Ability, direction: Direction) -> String {
     let mut text = head(local, "0 0");
     let codecs: Vec<_> = local.codecs.iter().map(|codec| (*codec, codec.payload_type())).collect();
-    stream(
-        &mut text,
-        local,
-        "RTP/AVP",
-        &codecs,
-        local.telephone_event.then_some(DTMF_PAYLOAD_TYPE),
-        Direction::SendRecv,
-    );
+    let events = local.telephone_event.then_some(DTMF_PAYLOAD_TYPE);
+    stream(&mut text, local, "RTP/AVP", &codecs, events, direction);
     text
 }
 

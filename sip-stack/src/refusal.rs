@@ -1,5 +1,7 @@
 //! A refusal is a value: status, reason, warning, and when to try again (RFC 3261 §21.4).
 
+use crate::auth::Challenge;
+
 /// What a request is refused with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -11,6 +13,8 @@ pub struct Refusal {
     pub warning: Option<Warning>,
     /// Seconds until another try makes sense.
     pub retry_after: Option<u32>,
+    /// With 401 or 407: the challenges, each printed as a header of its own.
+    pub challenges: Vec<Challenge>,
 }
 
 /// The content of a Warning header; the agent's name is added when it is printed.
@@ -25,7 +29,12 @@ pub struct Warning {
 impl Refusal {
     /// A refusal with the usual words for its status.
     pub fn new(status: u16) -> Self {
-        Refusal { status, reason: phrase(status).to_owned(), warning: None, retry_after: None }
+        Refusal { status, reason: phrase(status).to_owned(), warning: None, retry_after: None, challenges: Vec::new() }
+    }
+
+    /// 401 with challenges (RFC 3261 §22.2).
+    pub fn unauthorized(challenges: Vec<Challenge>) -> Self {
+        Refusal { challenges, ..Refusal::new(401) }
     }
 
     /// The same with other words after the status.
@@ -53,6 +62,7 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         180 => "Ringing",
         183 => "Session Progress",
         200 => "OK",
+        202 => "Accepted",
         302 => "Moved Temporarily",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -66,8 +76,11 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         410 => "Gone",
         413 => "Request Entity Too Large",
         415 => "Unsupported Media Type",
+        414 => "Request-URI Too Long",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        421 => "Extension Required",
+        422 => "Session Interval Too Small",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",
@@ -76,6 +89,7 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         486 => "Busy Here",
         487 => "Request Terminated",
         488 => "Not Acceptable Here",
+        489 => "Bad Event",
         491 => "Request Pending",
         500 => "Server Internal Error",
         501 => "Not Implemented",

@@ -61,6 +61,24 @@ pub enum Timer {
     NoAck,
     /// Call: no final answer after CANCEL (RFC 3261 §9.1).
     Cancelled,
+    /// Call: repeat the reliable provisional answer (RFC 3262 §3).
+    Reliable,
+    /// Call: its PRACK never came.
+    NoPrack,
+    /// Call: time to refresh the session (RFC 4028 §10).
+    Refresh,
+    /// Call: nobody refreshed the session.
+    Expired,
+    /// Call: try the change again that met one of the peer (RFC 3261 §14.1).
+    Glare,
+    /// Call: its trace is handed over.
+    Trace,
+    /// Call: the next way is tried (RFC 3263 §4.3).
+    Failover,
+    /// Registration: refresh, or try again.
+    Register,
+    /// Peer: ask again whether it lives.
+    Ping,
 }
 
 impl Timer {
@@ -70,21 +88,27 @@ impl Timer {
             if transport.is_reliable() { Duration::ZERO } else { time }
         };
         match self {
-            Timer::A | Timer::E | Timer::G | Timer::Accept => on.t1,
-            Timer::B | Timer::F | Timer::H | Timer::L | Timer::M | Timer::NoAck | Timer::Cancelled => 64 * on.t1,
+            Timer::A | Timer::E | Timer::G | Timer::Accept | Timer::Reliable => on.t1,
+            Timer::B | Timer::F | Timer::H | Timer::L | Timer::M => 64 * on.t1,
+            Timer::NoAck | Timer::Cancelled | Timer::NoPrack => 64 * on.t1,
             Timer::D => unreliable((64 * on.t1).max(Duration::from_secs(32))),
             Timer::J => unreliable(64 * on.t1),
             Timer::I | Timer::K => unreliable(on.t4),
             Timer::Trying => Duration::from_millis(200),
             Timer::Ringing => Duration::from_secs(60),
             Timer::Expires => Duration::from_secs(180),
+            // Five seconds: a BYE and its answer, or a refusal and its ACK, belong to the picture.
+            Timer::Trace | Timer::Failover => on.t4,
+            // Started with a time of their own.
+            Timer::Refresh | Timer::Expired | Timer::Glare | Timer::Register | Timer::Ping => on.t2,
         }
     }
 
     /// How long the next gap is after one of `last`; `None` for a timer that fires once.
     pub fn next(self, last: Duration, on: &Intervals) -> Option<Duration> {
         match self {
-            Timer::A => Some(last * 2),
+            // RFC 3262 §3: doubled without a ceiling.
+            Timer::A | Timer::Reliable => Some(last * 2),
             Timer::E | Timer::G | Timer::Accept => Some((last * 2).min(on.t2)),
             Timer::Ringing => Some(last),
             _ => None,
@@ -98,6 +122,8 @@ pub(crate) enum Owner {
     Server(u64),
     Client(u64),
     Call(u64),
+    Registration(u64),
+    Peer(u64),
 }
 
 /// All running timers, soonest first; each owner has each timer at most once.

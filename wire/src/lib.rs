@@ -11,6 +11,7 @@ mod ports;
 mod ring;
 mod seat;
 pub mod sip;
+mod sip_calls;
 mod sip_stream;
 mod sip_task;
 mod sip_udp;

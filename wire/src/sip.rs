@@ -167,7 +167,7 @@ impl SipHandle {
         let flow = outgoing.flow;
         let open = match flow.transport {
             Transport::Udp => flow.local.ip().is_unspecified() || flow.local.port() == 0,
-            Transport::Tcp => flow.connection == 0,
+            _ => flow.connection == 0,
         };
         if open {
             outgoing.flow = self.flow_to(flow.transport, flow.remote).await?;
@@ -206,7 +206,7 @@ impl SipHandle {
         self.tally.snapshot()
     }
 
-    fn send(&self, command: Command) -> Result<(), SipError> {
+    pub(crate) fn send(&self, command: Command) -> Result<(), SipError> {
         self.orders.send(command).map_err(|_| SipError::Closed)
     }
 }

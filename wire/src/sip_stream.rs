@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sip_stack::stream::{Framed, Framer, PONG};
+use sip_stack::stream::{FrameError, Framed, Framer, PONG};
 use sip_stack::{Flow, Transport};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +54,8 @@ impl Default for StreamLimits {
 pub(crate) enum StreamNews {
     Opened { flow: Flow, outward: mpsc::Sender<Vec<u8>>, asked_by: Option<oneshot::Sender<io::Result<Flow>>> },
     Message { flow: Flow, bytes: Vec<u8> },
+    /// The head of a message too long to be read; the connection closes once that was answered.
+    TooLong { flow: Flow, head: Vec<u8> },
     Closed { flow: Flow },
 }
 
@@ -249,7 +251,16 @@ async fn converse(
                             }
                         }
                         Ok(None) => break,
-                        Err(_) => return End::Malformed,
+                        Err(error) => {
+                            if let FrameError::TooLong(head) = error
+                                && !head.is_empty()
+                                && streams.news.send(StreamNews::TooLong { flow, head }).await.is_ok()
+                                && let Ok(Some(answer)) = timeout(limits.patience, to_send.recv()).await
+                            {
+                                write(&mut writer, &answer, limits.patience).await;
+                            }
+                            return End::Malformed;
+                        }
                     }
                 }
                 proven |= complete;

@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Invite { outgoing: Box<Outgoing>, placed: Box<dyn FnOnce(CallHandle) + Send> },
     End { call: CallHandle },
     Drain { on: bool },
+    Do(Box<dyn FnOnce(&mut Endpoint, Instant) + Send>),
 }
 
 /// Where the task hears from.
@@ -105,6 +106,7 @@ impl SipTask {
                 }
             }
             StreamNews::Message { flow, bytes } => self.endpoint.handle_receive(Instant::now(), flow, &bytes),
+            StreamNews::TooLong { flow, head } => self.endpoint.handle_oversized(flow, &head),
             StreamNews::Closed { flow } => {
                 self.connections.remove(&flow.connection);
                 self.endpoint.handle_closed(Instant::now(), flow);
@@ -127,13 +129,14 @@ impl SipTask {
                 });
                 let _ = done.send(flow);
             }
-            Command::Flow { transport: Transport::Tcp, remote, done } => {
+            Command::Flow { remote, done, .. } => {
                 self.readers.spawn(connect(remote, done, Arc::clone(&self.streams)));
             }
             // Before the INVITE leaves: its answer cannot overtake this.
             Command::Invite { outgoing, placed } => placed(self.endpoint.invite(now, *outgoing)),
             Command::End { call } => self.endpoint.end(now, call),
             Command::Drain { on } => self.endpoint.drain(on),
+            Command::Do(wish) => wish(&mut self.endpoint, now),
         }
     }
 
@@ -162,7 +165,7 @@ impl SipTask {
     async fn send(&mut self, flow: &Flow, bytes: Vec<u8>) -> bool {
         match flow.transport {
             Transport::Udp => self.udp.send(flow, &bytes).await.is_ok(),
-            Transport::Tcp => {
+            _ => {
                 let Some((_, outward)) = self.connections.get(&flow.connection) else { return false };
                 let taken = outward.try_send(bytes).is_ok();
                 if !taken {

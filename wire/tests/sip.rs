@@ -44,7 +44,7 @@ fn outgoing(transport: Transport, remote: SocketAddr) -> Outgoing {
     let to = Uri::parse(format!("sip:demo@{remote}").as_bytes()).unwrap();
     let from = NameAddr::new(Uri::parse(b"sip:tester@127.0.0.1").unwrap());
     let flow = Flow { transport, local: "0.0.0.0:0".parse().unwrap(), remote, connection: 0 };
-    Outgoing { to, from, flow, sdp: offer::offer(&ability(40_000)), headers: Vec::new() }
+    Outgoing::new(to, from, flow, offer::offer(&ability(40_000)))
 }
 
 async fn whole_call(transport: Transport) {
@@ -146,6 +146,17 @@ async fn garbage_is_harmless_on_udp_and_costs_only_its_own_connection_on_tcp() {
     let length = timeout(PATIENCE, sound.read(&mut buffer)).await.unwrap().unwrap();
     assert!(buffer[..length].starts_with(b"SIP/2.0 200"));
     assert_eq!(side.counts().streams_malformed, 1);
+}
+
+#[tokio::test]
+async fn a_message_too_long_is_answered_513_before_its_connection_closes() {
+    let (side, _events) = side().await;
+    let mut stream = TcpStream::connect(side.tcp()[0]).await.unwrap();
+    let request = options("TCP", stream.local_addr().unwrap()).replace("Content-Length: 0", "Content-Length: 99999999");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"SIP/2.0 513 Message Too Large"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ impl Desk {
                     tokio::spawn(inbound::run(self.clone(), call, *invite, events));
                 }
                 event => {
-                    let call = handle_of(&event);
+                    let Some(call) = event.call() else { continue };
                     let ended = matches!(event, Event::Ended { .. });
                     let mut routes = lock(&self.0.routes);
                     let gone = routes.get(&call).is_some_and(|route| route.send(event).is_err());
@@ -217,18 +217,6 @@ impl Desk {
     fn is_trusted(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
         source.is_loopback() || self.house.config.agents.trusted.iter().any(|network| contains(network, source))
-    }
-}
-
-fn handle_of(event: &Event) -> CallHandle {
-    match event {
-        Event::Incoming { call, .. }
-        | Event::Ringing { call, .. }
-        | Event::Answered { call, .. }
-        | Event::Established { call, .. }
-        | Event::Reinvite { call, .. }
-        | Event::Info { call, .. }
-        | Event::Ended { call, .. } => *call,
     }
 }
 

@@ -99,8 +99,7 @@ pub async fn invite(
     let unreachable = |error: wire::sip::SipError| PhoneError::NotAnswered(error.to_string());
     let flow = sip.flow_to(transport, remote).await.map_err(unreachable)?;
     let sdp = sip_stack::offer::offer(ability);
-    let outgoing = Outgoing { to, from, flow, sdp, headers: Vec::new() };
-    sip.invite_with(outgoing, placed).await.map_err(unreachable)
+    sip.invite_with(Outgoing::new(to, from, flow, sdp), placed).await.map_err(unreachable)
 }
 
 /// Milliseconds since 1970.

@@ -231,6 +231,8 @@ impl Session {
                     Some(Event::Ended { cause, .. }) => break (after_answer(cause, self.direction), false),
                     Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &control).await,
                     Some(Event::Info { digits, .. }) => drop(self.orders.send(Order::Keys(digits))),
+                    // Whom a call may be passed on to is a trunk's policy; without trunks: nobody.
+                    Some(Event::Refer { .. }) => self.desk.sip.refuse_refer(self.call, Refusal::new(603)),
                     Some(_) => {}
                     None => break (EndedReason::Internal, true),
                 },
@@ -425,8 +427,8 @@ fn agent_turn(said: Said) -> Turn {
 fn before_answer(cause: Cause) -> (EndedReason, Option<u16>) {
     match cause {
         Cause::Rejected(status) => (EndedReason::of_sip_status(status), Some(status)),
-        Cause::Cancel | Cause::Bye | Cause::Local => (EndedReason::Canceled, Some(487)),
-        Cause::Timeout => (EndedReason::NoAnswer, Some(408)),
+        Cause::Cancel | Cause::Bye | Cause::Local | Cause::Replaced => (EndedReason::Canceled, Some(487)),
+        Cause::Timeout | Cause::Expired => (EndedReason::NoAnswer, Some(408)),
         Cause::NoAck => (EndedReason::NoAck, None),
     }
 }
@@ -437,7 +439,10 @@ fn after_answer(cause: Cause, direction: Direction) -> EndedReason {
         (Cause::Bye | Cause::Cancel, Direction::Outbound) => EndedReason::CalleeHungUp,
         (Cause::NoAck, _) => EndedReason::NoAck,
         (Cause::Local, _) => EndedReason::AgentHungUp,
-        (Cause::Timeout | Cause::Rejected(_), _) => EndedReason::RtpTimeout,
+        // Another call of the same people goes on in its place.
+        (Cause::Replaced, Direction::Inbound) => EndedReason::CallerHungUp,
+        (Cause::Replaced, Direction::Outbound) => EndedReason::CalleeHungUp,
+        (Cause::Timeout | Cause::Expired | Cause::Rejected(_), _) => EndedReason::RtpTimeout,
     }
 }
 

@@ -4,7 +4,9 @@ use crate::message::{Address, Flaw, Message, Method, Name, Uri, UriError};
 use crate::refusal::Refusal;
 
 /// The methods we serve, as an Allow header.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
+/// The extensions we know, as a Supported header: RFC 3262, RFC 3891, RFC 4028, RFC 4488.
+pub(super) const SUPPORTED: &str = "100rel, norefersub, replaces, timer";
 
 /// A refusal and the header that goes with it.
 #[derive(Debug, Clone)]
@@ -100,11 +102,13 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
     if target == Err(UriError::Scheme) {
         return Err(Refusal::new(416).into());
     }
-    // RFC 3261 §8.2.2.3: not for CANCEL and ACK. We support no extension that can be required.
+    // RFC 3261 §8.2.2.3: not for CANCEL and ACK.
     if !matches!(request.method(), Some(Method::Cancel | Method::Ack)) {
-        let wanted: Vec<_> = request.elements(Name::Require).map(String::from_utf8_lossy).collect();
-        if !wanted.is_empty() {
-            return Err(Refused::with(Refusal::new(420), Name::Unsupported, wanted.join(", ")));
+        let known = |wanted: &str| SUPPORTED.split(", ").any(|ours| ours.eq_ignore_ascii_case(wanted));
+        let wanted = request.elements(Name::Require).map(String::from_utf8_lossy);
+        let unknown: Vec<_> = wanted.filter(|wanted| !known(wanted)).collect();
+        if !unknown.is_empty() {
+            return Err(Refused::with(Refusal::new(420), Name::Unsupported, unknown.join(", ")));
         }
     }
     Ok(())

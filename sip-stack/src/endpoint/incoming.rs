@@ -3,16 +3,28 @@
 use std::time::{Duration, Instant};
 
 use super::arrival::Arrival;
-use super::call::{Accepted, Call, Exchange, Incoming, Live};
-use super::guard::{ALLOW, Refused};
+use super::call::{Accepted, Call, Exchange, Incoming, Live, Reliable};
+use super::guard::{ALLOW, Refused, SUPPORTED};
+use super::session::{Beat, allows};
 use super::{Endpoint, body};
 use crate::dialog::Dialog;
 use crate::event::{CallError, CallHandle, Cause, Event, Headers, Invite};
 use crate::flow::Flow;
-use crate::message::{Message, Name, NameAddr, Uri, UriError};
+use crate::message::{Message, Method, Name, NameAddr, Uri, UriError, Via};
 use crate::refusal::{Refusal, phrase};
 use crate::timer::{Owner, Timer};
-use crate::transaction::{MergeKey, ServerKey, ServerKind};
+use crate::transaction::{Client, MergeKey, ServerKey, ServerKind};
+
+/// The parts of one 200, from two states.
+struct Accept<'a> {
+    server: u64,
+    invite: &'a Arrival,
+    tag: &'a str,
+    sdp: Option<&'a str>,
+    first: bool,
+    late: bool,
+    beat: Option<Beat>,
+}
 
 /// From or To as an address; one of a scheme we do not speak stands for somebody unknown (RFC 4475 §3.3.4).
 fn person(value: Option<&[u8]>) -> Result<NameAddr, UriError> {
@@ -32,8 +44,14 @@ impl Endpoint {
             let refusal = Refusal::new(503).with_retry_after(self.config.retry_after);
             return self.refuse(&arrival, &refusal.into());
         }
-        let sdp = match body::description(request) {
-            Ok(sdp) => sdp,
+        if self.is_loop(request) {
+            return self.refuse(&arrival, &Refusal::new(482).into());
+        }
+        if let Some(refused) = self.too_brief(request) {
+            return self.refuse(&arrival, &refused);
+        }
+        let (sdp, replaces) = match body::description(request).and_then(|sdp| Ok((sdp, self.replaced(request)?))) {
+            Ok(both) => both,
             Err(refused) => return self.refuse(&arrival, &refused),
         };
         let people =
@@ -48,6 +66,8 @@ impl Endpoint {
             call_id: request.text(Name::CallId).unwrap_or_default().into_owned(),
             source: arrival.from.remote,
             headers: Headers::of(request),
+            max_forwards: request.number(Name::MaxForwards).unwrap_or(70),
+            replaces: replaces.map(CallHandle),
             sdp,
         };
         let late = invite.sdp.is_none();
@@ -66,8 +86,17 @@ impl Endpoint {
             self.out.timers.start_for(now, Owner::Call(id), Timer::Expires, time);
         }
         self.tags.insert(tag.as_bytes().to_vec(), id);
-        self.calls.insert(id, Call::Incoming(Incoming { server, invite: arrival, tag, late }));
+        let incoming = Incoming { server, invite: arrival, tag, late, replaces, reliable: Reliable::default() };
+        self.calls.insert(id, Call::Incoming(incoming));
         self.events.push_back(Event::Incoming { call: CallHandle(id), invite: Box::new(invite) });
+    }
+
+    /// A request of our own that came back (RFC 3261 §16.3): its Via names a branch that we made.
+    fn is_loop(&self, request: &Message) -> bool {
+        request.elements(Name::Via).skip(1).filter_map(Via::parse).any(|via| {
+            let branch = via.branch().unwrap_or_default().to_vec();
+            self.client_keys.contains_key(&(branch, request.method_name().to_vec()))
+        })
     }
 
     fn try_call(&mut self, now: Instant, server: u64, invite: &Arrival) {
@@ -93,6 +122,16 @@ impl Endpoint {
                 self.out.send(accepted.flow, &accepted.answer);
             }
             (Timer::NoAck, Some(Call::Live(_))) => self.give_up_ack(now, id),
+            (Timer::Reliable | Timer::NoPrack, Some(Call::Incoming(_))) => self.handle_reliable_timer(now, id, timer),
+            (Timer::Refresh, Some(Call::Live(_))) => self.refresh(now, id),
+            (Timer::Expired, Some(Call::Live(_))) => self.expire(now, id),
+            (Timer::Glare, Some(Call::Live(_))) => self.ask_again(now, id),
+            (Timer::Failover, Some(Call::Outgoing(outgoing))) => {
+                let client = outgoing.client;
+                if self.clients.get(&client).is_some_and(Client::is_unheard) && self.fail_over(now, client) {
+                    self.close_client(client);
+                }
+            }
             (Timer::Cancelled, Some(Call::Outgoing(outgoing))) => {
                 let client = outgoing.client;
                 self.close_client(client);
@@ -102,65 +141,97 @@ impl Endpoint {
         }
     }
 
-    /// Rings: 180, or 183 with a description for early media. Ignored once the call is answered.
-    pub fn ring(&mut self, now: Instant, call: CallHandle, early_sdp: Option<String>) {
-        let Some(Call::Incoming(incoming)) = self.calls.get(&call.0) else {
-            return;
-        };
-        let status = if early_sdp.is_some() { 183 } else { 180 };
-        let mut printer = incoming.invite.dialog_answer(status, phrase(status), &incoming.tag);
-        printer.header(Name::Contact, self.contact(&incoming.invite.from));
-        self.decorate(&mut printer);
-        let bytes = match early_sdp {
-            Some(sdp) => printer.finish_with(body::ACCEPT, sdp.as_bytes()),
-            None => printer.finish(),
-        };
-        let (server, flow) = (incoming.server, incoming.invite.from);
-        self.out.timers.stop(Owner::Call(call.0), Timer::Trying);
-        self.respond(now, server, status, bytes);
-        self.out.start(now, Owner::Call(call.0), flow, &[Timer::Ringing]);
-    }
-
-    /// Answers a call or a re-INVITE with 200 and a description, which is repeated until its ACK comes.
+    /// Answers a call, a re-INVITE or an UPDATE with 200 and a description; a 200 to INVITE is repeated until its ACK
+    /// comes. While a reliable provisional answer with a description waits for its PRACK, the 200 waits with it.
+    ///
+    /// # Errors
+    /// [`CallError::Settled`] when a reliable provisional answer already gave another description.
     pub fn answer(&mut self, now: Instant, call: CallHandle, sdp: String) -> Result<(), CallError> {
         let id = call.0;
-        match self.calls.remove(&id).ok_or(CallError::NoSuchCall)? {
-            Call::Incoming(Incoming { server, invite, tag, late }) => {
-                let owner = Owner::Call(id);
-                self.out.timers.stop_each(owner, &[Timer::Trying, Timer::Ringing, Timer::Expires]);
-                let dialog = Dialog::as_server(&invite.message, &tag, invite.from);
-                let accepted = self.accept(now, id, server, &invite, &tag, &sdp, (true, late));
-                self.calls.insert(id, Call::Live(Live { dialog, tag, exchange: Exchange::Accepted(accepted) }));
-                Ok(())
+        if let Some(Call::Incoming(Incoming { reliable, .. })) = self.calls.get_mut(&id) {
+            if reliable.settled.as_ref().is_some_and(|settled| *settled != sdp) {
+                return Err(CallError::Settled);
             }
-            Call::Live(Live { mut dialog, tag, exchange: Exchange::Asked { server, invite, late } }) => {
-                dialog.refresh(&invite.message);
-                let accepted = self.accept(now, id, server, &invite, &tag, &sdp, (false, late));
-                self.calls.insert(id, Call::Live(Live { dialog, tag, exchange: Exchange::Accepted(accepted) }));
-                Ok(())
+            if reliable.unheard.as_ref().is_some_and(|unheard| unheard.described) {
+                reliable.answer = Some(sdp);
+                return Ok(());
+            }
+        }
+        match self.calls.remove(&id).ok_or(CallError::NoSuchCall)? {
+            Call::Incoming(incoming) => self.answer_first(now, id, incoming, sdp),
+            Call::Live(live) if matches!(live.exchange, Exchange::Asked { .. }) => {
+                self.answer_again(now, id, live, sdp)
             }
             other => {
                 self.calls.insert(id, other);
-                Err(CallError::NothingToAnswer)
+                return Err(CallError::NothingToAnswer);
             }
+        }
+        Ok(())
+    }
+
+    fn answer_first(&mut self, now: Instant, id: u64, incoming: Incoming, sdp: String) {
+        let Incoming { server, invite, tag, late, replaces, reliable } = incoming;
+        let all = [Timer::Trying, Timer::Ringing, Timer::Expires, Timer::Reliable, Timer::NoPrack];
+        self.out.timers.stop_each(Owner::Call(id), &all);
+        let settled = reliable.settled.is_some();
+        let beat = self.grant(&invite.message);
+        let body = Some(sdp.as_str()).filter(|_| !settled);
+        let accept =
+            Accept { server, invite: &invite, tag: &tag, sdp: body, first: true, late: late && !settled, beat };
+        let accepted = self.accept(now, id, &accept);
+        let live = Live {
+            dialog: Dialog::as_server(&invite.message, &tag, invite.from),
+            tag,
+            exchange: Exchange::Accepted(accepted),
+            local: sdp,
+            again: None,
+            beat,
+            updates: allows(&invite.message, "UPDATE"),
+            ours: false,
+            refer: None,
+            transfer: false,
+            reliable: reliable.unheard.map_or(0, |_| reliable.sequence),
+        };
+        self.calls.insert(id, Call::Live(live));
+        self.keep(now, id, beat);
+        if let Some(old) = replaces.filter(|old| matches!(self.calls.get(old), Some(Call::Live(_)))) {
+            self.tell_end(old, Cause::Replaced);
+            self.leave(now, old);
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one 200, from two states")]
-    fn accept(
-        &mut self,
-        now: Instant,
-        id: u64,
-        server: u64,
-        invite: &Arrival,
-        tag: &str,
-        sdp: &str,
-        (first, late): (bool, bool),
-    ) -> Accepted {
+    fn answer_again(&mut self, now: Instant, id: u64, mut live: Live, sdp: String) {
+        let Exchange::Asked { server, invite, late } = std::mem::replace(&mut live.exchange, Exchange::Quiet) else {
+            return;
+        };
+        live.dialog.refresh(&invite.message);
+        live.local.clone_from(&sdp);
+        if invite.message.method() == Some(Method::Update) {
+            self.calls.insert(id, Call::Live(live));
+            return self.agree_update(now, id, server, &invite, Some(&sdp));
+        }
+        let beat = self.grant(&invite.message);
+        let (tag, body) = (live.tag.clone(), Some(sdp.as_str()));
+        let accept = Accept { server, invite: &invite, tag: &tag, sdp: body, first: false, late, beat };
+        live.exchange = Exchange::Accepted(self.accept(now, id, &accept));
+        self.calls.insert(id, Call::Live(live));
+        self.keep(now, id, beat);
+    }
+
+    fn accept(&mut self, now: Instant, id: u64, accept: &Accept<'_>) -> Accepted {
+        let Accept { server, invite, tag, sdp, first, late, beat } = *accept;
         let mut printer = invite.dialog_answer(200, "OK", tag);
-        printer.header(Name::Contact, self.contact(&invite.from)).header(Name::Allow, ALLOW);
+        printer
+            .header(Name::Contact, self.contact(&invite.from))
+            .header(Name::Allow, ALLOW)
+            .header(Name::Supported, SUPPORTED);
+        Self::print_grant(&mut printer, beat);
         self.decorate(&mut printer);
-        let answer = printer.finish_with(body::ACCEPT, sdp.as_bytes());
+        let answer = match sdp {
+            Some(sdp) => printer.finish_with(body::ACCEPT, sdp.as_bytes()),
+            None => printer.finish(),
+        };
         self.respond(now, server, 200, answer.clone());
         let flow: Flow = invite.answer_flow();
         self.out.start(now, Owner::Call(id), flow, &[Timer::Accept, Timer::NoAck]);
@@ -279,10 +350,13 @@ impl Endpoint {
     }
 
     fn give_up_ack(&mut self, now: Instant, id: u64) {
-        let Some(Call::Live(Live { exchange: Exchange::Accepted(accepted), .. })) = self.calls.get(&id) else {
-            return;
+        let told = match self.calls.get(&id) {
+            Some(Call::Live(Live { exchange: Exchange::Accepted(accepted), .. })) => accepted.hang_up,
+            // Our own user never answered the offer of a late 200.
+            Some(Call::Live(Live { exchange: Exchange::Offered { .. }, .. })) => false,
+            _ => return,
         };
-        if !accepted.hang_up {
+        if !told {
             self.tell_end(id, Cause::NoAck);
         }
         self.leave(now, id);

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use super::arrival::Arrival;
 use super::call::{Call, Exchange, Leaving, Live};
-use super::{Endpoint, body};
+use super::{Endpoint, OF_A_CALL, body};
 use crate::dialog::Dialog;
 use crate::event::{CallHandle, Cause, Event};
 use crate::message::{Method, Name};
 use crate::refusal::Refusal;
-use crate::timer::{Owner, Timer};
-use crate::transaction::Client;
+use crate::timer::Owner;
+use crate::transaction::{Client, Errand};
 
 impl Endpoint {
     pub(super) fn handle_inside(&mut self, now: Instant, arrival: Arrival) {
@@ -26,7 +26,7 @@ impl Endpoint {
                 let invite = &incoming.invite.message;
                 invite.call_id() == request.call_id() && invite.from_tag() == request.from_tag()
             }
-            Call::Outgoing(_) => false,
+            Call::Outgoing(outgoing) => outgoing.forks.iter().any(|fork| fork.dialog.is_of(request)),
         };
         if !of_dialog {
             return self.refuse(&arrival, &Refusal::new(481).into());
@@ -46,6 +46,10 @@ impl Endpoint {
                     Some(Method::Bye) => self.handle_bye(now, id, &arrival),
                     Some(Method::Invite) => self.handle_reinvite(now, id, arrival),
                     Some(Method::Info) => self.handle_info(now, id, &arrival),
+                    Some(Method::Update) => self.handle_update(now, id, arrival),
+                    Some(Method::Refer) => self.handle_refer(now, id, arrival),
+                    Some(Method::Notify) => self.handle_notify(now, id, &arrival),
+                    Some(Method::Prack) => self.handle_late_prack(now, id, &arrival),
                     _ => self.handle_ping(now, &arrival),
                 }
             }
@@ -55,6 +59,10 @@ impl Endpoint {
                 self.finish_incoming(now, id, &Refusal::new(487), Cause::Bye);
             }
             Call::Incoming(_) if method == Some(Method::Options) => self.handle_ping(now, &arrival),
+            Call::Incoming(_) if method == Some(Method::Prack) => self.handle_prack(now, id, &arrival),
+            Call::Incoming(_) | Call::Outgoing(_) if method == Some(Method::Update) => {
+                self.handle_early_update(now, &arrival);
+            }
             Call::Incoming(_) => self.refuse(&arrival, &Refusal::new(491).into()),
             // Both sides said BYE at once.
             Call::Leaving(_) if method == Some(Method::Bye) => self.say_ok(now, &arrival),
@@ -62,7 +70,7 @@ impl Endpoint {
         }
     }
 
-    fn say_ok(&mut self, now: Instant, arrival: &Arrival) {
+    pub(super) fn say_ok(&mut self, now: Instant, arrival: &Arrival) {
         let Some(server) = self.open_server(arrival, None, "") else {
             return;
         };
@@ -95,28 +103,14 @@ impl Endpoint {
         }
     }
 
-    fn handle_reinvite(&mut self, now: Instant, id: u64, arrival: Arrival) {
-        let Some(Call::Live(live)) = self.calls.get(&id) else {
-            return;
-        };
-        // One offer at a time (RFC 3261 §14.2, RFC 6337 §4.3): the peer waits and asks again.
-        if !matches!(live.exchange, Exchange::Quiet) {
-            return self.refuse(&arrival, &Refusal::new(491).into());
+    /// A PRACK that comes after the 200 did: right, only late (RFC 3262 §3).
+    fn handle_late_prack(&mut self, now: Instant, id: u64, arrival: &Arrival) {
+        let text = arrival.message.text(Name::RAck).unwrap_or_default().into_owned();
+        let sequence = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        match self.calls.get(&id) {
+            Some(Call::Live(live)) if sequence != 0 && live.reliable == sequence => self.say_ok(now, arrival),
+            _ => self.refuse(arrival, &Refusal::new(481).into()),
         }
-        let tag = live.tag.clone();
-        let sdp = match body::description(&arrival.message) {
-            Ok(sdp) => sdp,
-            Err(refused) => return self.refuse(&arrival, &refused),
-        };
-        let Some(server) = self.open_server(&arrival, Some(id), &tag) else {
-            return;
-        };
-        let bytes = arrival.answer(100, "Trying", None, false).finish();
-        self.respond(now, server, 100, bytes);
-        if let Some(Call::Live(live)) = self.calls.get_mut(&id) {
-            live.exchange = Exchange::Asked { server, late: sdp.is_none(), invite: arrival };
-        }
-        self.events.push_back(Event::Reinvite { call: CallHandle(id), sdp });
     }
 
     fn handle_info(&mut self, now: Instant, id: u64, arrival: &Arrival) {
@@ -155,6 +149,12 @@ impl Endpoint {
                         self.tell_end(id, Cause::Local);
                     }
                 }
+                Exchange::Offered { .. } => {
+                    // RFC 3261 §13.2.2.4: the 200 is acknowledged in any case; without an answer, then BYE.
+                    let _ = self.acknowledge(now, call, None);
+                    self.tell_end(id, Cause::Local);
+                    self.leave(now, id);
+                }
                 _ => {
                     self.tell_end(id, Cause::Local);
                     self.leave(now, id);
@@ -166,10 +166,13 @@ impl Endpoint {
 
     /// Sends BYE and keeps the dialog until it is answered; the user has been told already.
     pub(super) fn leave(&mut self, now: Instant, id: u64) {
-        let Some(Call::Live(Live { dialog, tag, exchange })) = self.calls.remove(&id) else {
+        if !matches!(self.calls.get(&id), Some(Call::Live(_))) {
+            return;
+        }
+        let Some(Call::Live(Live { dialog, tag, exchange, .. })) = self.calls.remove(&id) else {
             return;
         };
-        self.out.timers.stop_each(Owner::Call(id), &[Timer::Accept, Timer::NoAck]);
+        self.out.timers.stop_each(Owner::Call(id), &OF_A_CALL);
         if let Exchange::Asked { server, invite, .. } = &exchange {
             self.respond_refusal(now, *server, invite, None, &Refusal::new(487).into());
         }
@@ -180,11 +183,14 @@ impl Endpoint {
     pub(super) fn send_bye(&mut self, now: Instant, mut dialog: Dialog, call: Option<u64>) -> Dialog {
         let branch = self.random.branch();
         let (mut printer, flow) = dialog.request("BYE", &branch);
+        if let Some((name, value)) = call.and_then(|id| self.authorize(id, "BYE", &dialog.request_uri())) {
+            printer.header(name, value);
+        }
         if let Some(agent) = &self.config.user_agent {
             printer.header(Name::UserAgent, agent);
         }
         let client = self.fresh_id();
-        let machine = Client::other(now, &mut self.out, client, flow, (&branch, "BYE"), printer.finish());
+        let machine = Client::other(now, &mut self.out, client, flow, (&branch, "BYE", Errand::Bye), printer.finish());
         self.open_client(client, machine, call);
         dialog
     }

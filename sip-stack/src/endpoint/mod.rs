@@ -3,27 +3,33 @@
 mod arrival;
 mod body;
 mod call;
+mod change;
 mod guard;
 mod incoming;
 mod inside;
 mod outgoing;
+mod refer;
+mod reliable;
+mod retry;
+mod session;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use arrival::Arrival;
 use call::{Call, Exchange, Incoming, Leaving, Live, Outgoing};
-use guard::{ALLOW, Refused};
+use guard::{ALLOW, Refused, SUPPORTED};
 
+use crate::auth::ClientAuth;
 use crate::event::{CallHandle, Cause, Event};
-use crate::flow::{Flow, Transmit, Transport};
+use crate::flow::{Flow, Transmit};
 use crate::message::{Message, Method, Name, Printer};
 use crate::random::Random;
 use crate::refusal::Refusal;
 use crate::timer::{Intervals, Owner, Timer};
 use crate::transaction::{
-    AckFate, Client, ClientKind, Fate, InviteClient, InviteServer, MergeKey, OtherServer, Outbox, Server, ServerKey,
-    ServerKind, client_key,
+    AckFate, Client, ClientKind, Errand, Fate, InviteClient, InviteServer, MergeKey, OtherServer, Outbox, Received,
+    Server, ServerKey, ServerKind, client_key,
 };
 
 /// How an endpoint presents itself and what it takes on.
@@ -44,6 +50,17 @@ pub struct EndpointConfig {
     pub retry_after: u32,
     /// T1, T2 and T4.
     pub intervals: Intervals,
+    /// How often a session must prove that it lives (RFC 4028 §4); zero asks for nothing and grants what is asked.
+    pub session_expires: Duration,
+    /// The shortest such interval that is accepted; RFC 4028 §5 allows none below 90 s.
+    pub min_se: Duration,
+    /// Early media goes out reliably to callers that can take it (RFC 3262).
+    pub reliable_early_media: bool,
+    /// Requests that are longer than `udp_mtu` even with compact names go by TCP, and by UDP when that fails
+    /// (RFC 3261 §18.1.1).
+    pub large_by_tcp: bool,
+    /// A path that says nothing for so long is given up for the next, if there is one (RFC 3263 §4.3).
+    pub failover_after: Duration,
 }
 
 impl Default for EndpointConfig {
@@ -56,6 +73,11 @@ impl Default for EndpointConfig {
             max_calls: 100_000,
             retry_after: 5,
             intervals: Intervals::default(),
+            session_expires: Duration::from_secs(1800),
+            min_se: Duration::from_secs(90),
+            reliable_early_media: true,
+            large_by_tcp: false,
+            failover_after: Duration::from_secs(5),
         }
     }
 }
@@ -82,6 +104,22 @@ pub struct Counters {
     pub stray: u64,
 }
 
+/// The timers that end with their call.
+const OF_A_CALL: [Timer; 12] = [
+    Timer::Trying,
+    Timer::Ringing,
+    Timer::Expires,
+    Timer::Accept,
+    Timer::NoAck,
+    Timer::Cancelled,
+    Timer::Reliable,
+    Timer::NoPrack,
+    Timer::Refresh,
+    Timer::Expired,
+    Timer::Glare,
+    Timer::Failover,
+];
+
 /// A SIP user agent for any number of calls.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -97,6 +135,8 @@ pub struct Endpoint {
     calls: HashMap<u64, Call>,
     /// Our tag to the call that has it.
     tags: HashMap<Vec<u8>, u64>,
+    /// Credentials, by call or registration.
+    auths: HashMap<u64, ClientAuth>,
     last_id: u64,
     draining: bool,
     counters: Counters,
@@ -119,6 +159,7 @@ impl Endpoint {
             client_keys: HashMap::new(),
             calls: HashMap::new(),
             tags: HashMap::new(),
+            auths: HashMap::new(),
             last_id: 0,
             draining: false,
             counters: Counters::default(),
@@ -146,12 +187,12 @@ impl Endpoint {
     }
 
     /// A stream connection is gone, or sending over this flow failed.
-    pub fn handle_closed(&mut self, _now: Instant, flow: Flow) {
+    pub fn handle_closed(&mut self, now: Instant, flow: Flow) {
         let mut clients: Vec<u64> =
             self.clients.iter().filter(|(_, client)| client.flow == flow).map(|(id, _)| *id).collect();
         clients.sort_unstable();
         for id in clients {
-            self.lose_client(id);
+            self.lose_client(now, id);
         }
         let mut servers: Vec<u64> =
             self.servers.iter().filter(|(_, server)| server.flow == flow).map(|(id, _)| *id).collect();
@@ -159,7 +200,7 @@ impl Endpoint {
         for id in servers {
             self.lose_server(id);
         }
-        if flow.transport == Transport::Tcp {
+        if flow.transport.is_reliable() {
             for call in self.calls.values_mut() {
                 if let Call::Live(live) = call
                     && live.dialog.flow == flow
@@ -189,10 +230,11 @@ impl Endpoint {
                     match client.handle_timer(&mut self.out, timer) {
                         Fate::Lives => {}
                         Fate::Done => self.close_client(id),
-                        Fate::TimedOut => self.lose_client(id),
+                        Fate::TimedOut => self.lose_client(now, id),
                     }
                 }
                 Owner::Call(id) => self.handle_call_timer(now, id, timer),
+                Owner::Registration(_) | Owner::Peer(_) => {}
             }
         }
     }
@@ -228,6 +270,7 @@ impl Endpoint {
             + self.servers.len()
             + self.clients.len()
             + self.tags.len()
+            + self.auths.len()
             + self.merge_keys.len()
             + self.out.timers.len()
     }
@@ -243,8 +286,7 @@ impl Endpoint {
     }
 
     fn contact(&self, flow: &Flow) -> String {
-        let transport = if flow.transport == Transport::Tcp { ";transport=tcp" } else { "" };
-        format!("<sip:{}@{}{transport}>", self.config.contact_user, flow.local)
+        format!("<sip:{}@{}{}>", self.config.contact_user, flow.local, flow.transport.param())
     }
 
     /// Headers that may be left out when an answer must be small.
@@ -285,6 +327,8 @@ impl Endpoint {
             (_, Some(_)) => self.handle_inside(now, arrival),
             (Method::Invite, None) => self.handle_invite(now, arrival),
             (Method::Options, None) => self.handle_options(&arrival),
+            // RFC 3515 §2.4.4 would allow it; a stranger who makes us call somebody is what nobody wants.
+            (Method::Refer, None) => self.refuse(&arrival, &Refusal::because(403, "Not in a Call").into()),
             (_, None) => self.refuse(&arrival, &Refusal::new(481).into()),
         }
     }
@@ -300,7 +344,10 @@ impl Endpoint {
         let bytes = self.sized(request, |stack, fullness| {
             let refusal = &refused.refusal;
             let mut printer = arrival.answer(refusal.status, &refusal.reason, Some(&tag), fullness != Fullness::Rich);
-            if let Some((name, value)) = &refused.header {
+            // An Allow is owed (RFC 3261 §21.4.6), but not to whom it would make us a weapon against.
+            if let Some((name, value)) =
+                refused.header.as_ref().filter(|(name, _)| fullness != Fullness::Bare || *name != Name::Allow)
+            {
                 printer.header(*name, value);
             }
             stack.explain(&mut printer, refusal, &arrival.from, fullness == Fullness::Rich);
@@ -327,6 +374,10 @@ impl Endpoint {
     }
 
     fn explain(&self, printer: &mut Printer, refusal: &Refusal, flow: &Flow, rich: bool) {
+        for challenge in &refusal.challenges {
+            let name = if refusal.status == 407 { Name::ProxyAuthenticate } else { Name::WwwAuthenticate };
+            printer.header(name, challenge.to_string());
+        }
         if let Some(seconds) = refusal.retry_after {
             printer.header(Name::RetryAfter, seconds.to_string());
         }
@@ -360,7 +411,7 @@ impl Endpoint {
         printer.header(Name::Allow, ALLOW).header(Name::Accept, body::ACCEPT);
         if rich {
             printer.header(Name::AcceptEncoding, "identity").header(Name::AcceptLanguage, "en");
-            printer.header(Name::Supported, "");
+            printer.header(Name::Supported, SUPPORTED);
             self.decorate(printer);
         }
     }
@@ -432,8 +483,12 @@ impl Endpoint {
     }
 
     /// No answer, or no connection to get one by (RFC 3261 §8.1.3.1).
-    fn lose_client(&mut self, id: u64) {
-        let call = self.clients.get(&id).and_then(|client| client.call);
+    fn lose_client(&mut self, now: Instant, id: u64) {
+        let Some(client) = self.clients.get(&id) else { return };
+        let (call, errand, calling) = (client.call, client.errand, client.is_unheard());
+        if calling && self.fail_over(now, id) {
+            return self.close_client(id);
+        }
         self.close_client(id);
         let Some(call) = call else { return };
         match self.calls.get(&call) {
@@ -444,9 +499,11 @@ impl Endpoint {
                     self.tell_end(call, Cause::Timeout);
                 }
             }
-            Some(Call::Leaving(_)) => {
+            Some(Call::Leaving(_)) if errand == Errand::Bye => {
                 self.forget(call);
             }
+            Some(Call::Live(_)) if matches!(errand, Errand::Reinvite | Errand::Update) => self.lost(now, call),
+            Some(Call::Live(_)) if errand == Errand::Refer => self.handle_refer_answer(now, call, 408),
             _ => {}
         }
     }
@@ -461,8 +518,8 @@ impl Endpoint {
             | Call::Leaving(Leaving { tag, .. }) => tag,
         };
         self.tags.remove(tag.as_bytes());
-        let all = [Timer::Trying, Timer::Ringing, Timer::Expires, Timer::Accept, Timer::NoAck, Timer::Cancelled];
-        self.out.timers.stop_each(Owner::Call(id), &all);
+        self.auths.remove(&id);
+        self.out.timers.stop_each(Owner::Call(id), &OF_A_CALL);
         Some(call)
     }
 
@@ -481,17 +538,32 @@ impl Endpoint {
             {
                 self.counters.stray += 1;
             }
-            ClientKind::Invite(_) => self.handle_invite_response(now, id, status, response),
+            ClientKind::Invite(_) => self.handle_invite_response(now, id, status, response, from),
             ClientKind::Other(_) => {
                 let received = client.handle_other_response(now, &mut self.out, Owner::Client(id), status);
-                let call = client.call;
-                if received == crate::transaction::Received::New
-                    && let Some(call) = call
-                    && matches!(self.calls.get(&call), Some(Call::Leaving(_)))
-                {
-                    self.forget(call);
+                if received == Received::New && !self.challenged(now, id, response, from.remote.ip()) {
+                    self.handle_other_answer(now, id, status, response);
                 }
             }
+        }
+    }
+
+    /// The final answer to a request other than INVITE; challenges that are ours were taken out before.
+    fn handle_other_answer(&mut self, now: Instant, client: u64, status: u16, response: &Message) {
+        let Some((errand, call)) = self.clients.get(&client).map(|client| (client.errand, client.call)) else {
+            return;
+        };
+        let Some(id) = call else { return };
+        match errand {
+            Errand::Bye => {
+                if matches!(self.calls.get(&id), Some(Call::Leaving(_))) {
+                    self.forget(id);
+                }
+            }
+            Errand::Update => self.handle_change_answer(now, client, id, response),
+            Errand::Refer => self.handle_refer_answer(now, id, status),
+            Errand::Info | Errand::Notify if status == 481 => self.lost(now, id),
+            _ => {}
         }
     }
 }

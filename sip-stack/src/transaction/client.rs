@@ -16,8 +16,26 @@ pub(crate) enum Received {
 /// The client transaction of a request other than INVITE.
 #[derive(Debug)]
 pub(crate) enum OtherClient {
-    Trying { request: Vec<u8> },
+    Trying,
     Completed,
+}
+
+/// What a request is for: who hears of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    Invite,
+    Reinvite,
+    Bye,
+    Cancel,
+    Prack,
+    Update,
+    Info,
+    Refer,
+    Notify,
+    /// Belongs to a registration.
+    Register(u64),
+    /// Belongs to a peer whose health is watched.
+    Ping(u64),
 }
 
 #[derive(Debug)]
@@ -35,11 +53,27 @@ pub(crate) struct Client {
     pub(crate) kind: ClientKind,
     /// The call that wants to know.
     pub(crate) call: Option<u64>,
-    /// The request as sent: an ACK for a refusal and a CANCEL are made from it.
+    /// The request as sent: an ACK for a refusal, a CANCEL and another try are made from it.
     pub(crate) request: Vec<u8>,
+    pub(crate) errand: Errand,
+    /// How often the same wish was sent before this request: challenges are not answered for ever.
+    pub(crate) tries: u8,
 }
 
 impl Client {
+    /// Whose credentials it may carry.
+    pub(crate) fn owner(&self) -> Option<u64> {
+        match self.errand {
+            Errand::Register(id) | Errand::Ping(id) => Some(id),
+            _ => self.call,
+        }
+    }
+
+    /// Nothing at all was heard of it.
+    pub(crate) fn is_unheard(&self) -> bool {
+        matches!(self.kind, ClientKind::Invite(InviteClient::Calling { .. }) | ClientKind::Other(OtherClient::Trying))
+    }
+
     /// Sends an INVITE for the first time.
     pub(crate) fn invite(now: Instant, out: &mut Outbox, id: u64, flow: Flow, branch: &str, request: Vec<u8>) -> Self {
         out.send(flow, &request);
@@ -53,6 +87,8 @@ impl Client {
             kind: ClientKind::Invite(InviteClient::Calling { request: request.clone() }),
             call: None,
             request,
+            errand: Errand::Invite,
+            tries: 0,
         }
     }
 
@@ -62,7 +98,7 @@ impl Client {
         out: &mut Outbox,
         id: u64,
         flow: Flow,
-        (branch, method): (&str, &str),
+        (branch, method, errand): (&str, &str, Errand),
         request: Vec<u8>,
     ) -> Self {
         out.send(flow, &request);
@@ -73,9 +109,11 @@ impl Client {
         Client {
             key: (branch.as_bytes().to_vec(), method.as_bytes().to_vec()),
             flow,
-            kind: ClientKind::Other(OtherClient::Trying { request }),
+            kind: ClientKind::Other(OtherClient::Trying),
             call: None,
-            request: Vec::new(),
+            request,
+            errand,
+            tries: 0,
         }
     }
 
@@ -91,13 +129,13 @@ impl Client {
             return Received::Absorbed;
         };
         match other {
-            OtherClient::Trying { .. } if status >= 200 => {
+            OtherClient::Trying if status >= 200 => {
                 out.timers.stop_each(owner, &[Timer::E, Timer::F]);
                 out.start(now, owner, self.flow, &[Timer::K]);
                 *other = OtherClient::Completed;
                 Received::New
             }
-            OtherClient::Trying { .. } => {
+            OtherClient::Trying => {
                 // RFC 3261 §17.1.2.2: once heard, a request is repeated only every T2.
                 if !self.flow.transport.is_reliable() {
                     let gap = out.timers.on.t2;
@@ -112,11 +150,11 @@ impl Client {
     pub(crate) fn handle_timer(&mut self, out: &mut Outbox, timer: Timer) -> Fate {
         match (&mut self.kind, timer) {
             (ClientKind::Invite(invite), timer) => invite.handle_timer(out, self.flow, timer),
-            (ClientKind::Other(OtherClient::Trying { request }), Timer::E) => {
-                out.send(self.flow, request);
+            (ClientKind::Other(OtherClient::Trying), Timer::E) => {
+                out.send(self.flow, &self.request);
                 Fate::Lives
             }
-            (ClientKind::Other(OtherClient::Trying { .. }), Timer::F) => Fate::TimedOut,
+            (ClientKind::Other(OtherClient::Trying), Timer::F) => Fate::TimedOut,
             (ClientKind::Other(OtherClient::Completed), Timer::K) => Fate::Done,
             _ => Fate::Lives,
         }

@@ -6,7 +6,7 @@ mod invite_server;
 mod key;
 mod server;
 
-pub(crate) use client::{Client, ClientKind, Received};
+pub(crate) use client::{Client, ClientKind, Errand, Received};
 pub(crate) use invite_client::{InviteClient, RepeatedAccept};
 pub(crate) use invite_server::{AckFate, InviteServer};
 pub(crate) use key::{MergeKey, ServerKey, client_key};

@@ -2,28 +2,12 @@
 
 use sip_stack::{CallHandle, Cause, Event, Transport};
 
-use crate::world::{A, ANSWER, B, Bench, flow, header, lines, ms, outgoing};
+use crate::world::{A, ANSWER, B, Bench, flow, header, lines, ms, outgoing, response};
 
 /// Calls from a bench; returns the handle and the INVITE.
 fn dial(bench: &mut Bench) -> (CallHandle, String) {
     let call = bench.endpoint.invite(bench.now, outgoing(flow(B, A, Transport::Udp)));
     (call, bench.sent().pop().unwrap())
-}
-
-/// A response to a request of ours.
-fn response(request: &str, status: &str, tag: &str, body: &str) -> String {
-    let field = |name| header(request, name).unwrap_or_default();
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-    format!(
-        "SIP/2.0 {status}\r\nVia: {};received=192.0.2.2\r\nFrom: {}\r\nTo: {};tag={tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
-         Contact: <sip:demo@192.0.2.1:5070>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
-        field("Via"),
-        field("From"),
-        field("To"),
-        field("Call-ID"),
-        field("CSeq"),
-        body.len()
-    )
 }
 
 #[test]

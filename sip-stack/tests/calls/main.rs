@@ -4,8 +4,13 @@
 mod bad_network;
 mod called;
 mod caller;
+mod changes;
+mod digest;
 mod happy;
 mod mutated;
+mod prack;
+mod session_timers;
 mod strangers;
 mod timers;
+mod transfer;
 mod world;

@@ -67,9 +67,12 @@ fn answers_name_what_would_have_been_right() {
     let pad = "Subject: a long enough request leaves room for full header names in its answer, and then some more\r\n";
     let pad = format!("{pad}{pad}");
     let sent = bench.receive(request("DANCE", "1", &pad, ""));
-    assert_eq!(header(&sent[0], "Allow"), Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO"));
+    assert_eq!(
+        header(&sent[0], "Allow"),
+        Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY")
+    );
     let sent = bench.receive(request("INVITE", "1", &format!("Require: 100rel, foo\r\n{pad}"), OFFER));
-    assert_eq!(header(&sent[0], "Unsupported"), Some("100rel, foo"));
+    assert_eq!(header(&sent[0], "Unsupported"), Some("foo"));
     let sent = bench.receive(request("OPTIONS", "1", &pad, ""));
     assert_eq!(header(&sent[0], "Accept"), Some("application/sdp"));
     assert!(header(&sent[0], "Allow").is_some());

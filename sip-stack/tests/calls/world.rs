@@ -20,7 +20,7 @@ pub const A: &str = "192.0.2.1:5060";
 pub const B: &str = "192.0.2.2:5060";
 
 pub fn flow(local: &str, remote: &str, transport: Transport) -> Flow {
-    let connection = if transport == Transport::Tcp { 1 } else { 0 };
+    let connection = u64::from(transport.is_reliable());
     Flow { transport, local: local.parse().unwrap(), remote: remote.parse().unwrap(), connection }
 }
 
@@ -41,16 +41,14 @@ pub fn ability(port: u16) -> offer::Ability {
 }
 
 pub fn outgoing(flow: Flow) -> Outgoing {
-    Outgoing {
-        to: format!("sip:demo@{}", flow.remote).parse().unwrap(),
-        from: sip_stack::NameAddr {
-            display: Some("Test".into()),
-            uri: format!("sip:caller@{}", flow.local).parse().unwrap(),
-        },
-        flow,
-        sdp: offer::offer(&ability(4000)),
-        headers: vec![("X-Test".into(), "1".into())],
-    }
+    let to = format!("sip:demo@{}", flow.remote).parse().unwrap();
+    let from = sip_stack::NameAddr {
+        display: Some("Test".into()),
+        uri: format!("sip:caller@{}", flow.local).parse().unwrap(),
+    };
+    let mut outgoing = Outgoing::new(to, from, flow, offer::offer(&ability(4000)));
+    outgoing.headers.push(("X-Test".into(), "1".into()));
+    outgoing
 }
 
 /// A small generator for tests (SplitMix64): the same seed, the same weather.
@@ -319,4 +317,21 @@ pub fn to_tag(text: &str) -> String {
 /// The first lines of messages, `SIP/2.0 ` left out.
 pub fn lines(sent: &[String]) -> Vec<&str> {
     sent.iter().map(|text| text.lines().next().unwrap().trim_start_matches("SIP/2.0 ")).collect()
+}
+
+/// A response to a request of ours; an empty tag leaves To as it is.
+pub fn response(request: &str, status: &str, tag: &str, body: &str) -> String {
+    let field = |name| header(request, name).unwrap_or_default();
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let tag = if tag.is_empty() { String::new() } else { format!(";tag={tag}") };
+    format!(
+        "SIP/2.0 {status}\r\nVia: {};received=192.0.2.2\r\nFrom: {}\r\nTo: {}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Contact: <sip:demo@192.0.2.1:5070>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        field("Via"),
+        field("From"),
+        field("To"),
+        field("Call-ID"),
+        field("CSeq"),
+        body.len()
+    )
 }
