@@ -1,10 +1,12 @@
 //! What the stack tells its user, and the words both use for a call.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::auth::Credentials;
 use crate::flow::Flow;
 use crate::message::{Message, NameAddr, Uri};
+use crate::outside::{PeerHandle, RegistrationHandle};
 use crate::sdp::Sdp;
 
 /// Names one call of one [`crate::Endpoint`], never used twice.
@@ -231,6 +233,41 @@ pub enum Event {
         /// How long the key was held, if told, in milliseconds.
         duration_ms: Option<u32>,
     },
+    /// A registrar bound our address.
+    Registered {
+        /// Which.
+        registration: RegistrationHandle,
+        /// For how long; it is refreshed before.
+        expires: Duration,
+        /// The routes that calls out should take, as [`Outgoing::routes`] wants them (RFC 3608).
+        service_route: Vec<String>,
+    },
+    /// A registrar did not bind our address.
+    RegisterFailed {
+        /// Which.
+        registration: RegistrationHandle,
+        /// What it said; 408 when it said nothing.
+        status: u16,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A binding was taken back; the handle means nothing any more.
+    Unregistered {
+        /// Which.
+        registration: RegistrationHandle,
+    },
+    /// A watched peer takes calls again.
+    PeerUp {
+        /// Which.
+        peer: PeerHandle,
+    },
+    /// A watched peer takes no calls.
+    PeerDown {
+        /// Which.
+        peer: PeerHandle,
+        /// What it said last; 408 when it said nothing.
+        status: u16,
+    },
     /// The call is over.
     Ended {
         /// The call.
@@ -241,7 +278,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The call it belongs to.
+    /// The call it belongs to; `None` for what happens outside calls.
     pub fn call(&self) -> Option<CallHandle> {
         match self {
             Event::Incoming { call, .. }
@@ -256,6 +293,11 @@ impl Event {
             | Event::Transfer { call, .. }
             | Event::Info { call, .. }
             | Event::Ended { call, .. } => Some(*call),
+            Event::Registered { .. }
+            | Event::RegisterFailed { .. }
+            | Event::Unregistered { .. }
+            | Event::PeerUp { .. }
+            | Event::PeerDown { .. } => None,
         }
     }
 }

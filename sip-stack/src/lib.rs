@@ -1,7 +1,7 @@
-//! A sans-IO SIP user agent (RFC 3261, 6026, 3581, 3264): bytes and `now` go in, bytes, timers and events come out.
+//! A sans-IO SIP user agent (RFC 3261, 6026, 3581, 3264, 3262, 3311, 3515, 3891, 4028, 7616): bytes and `now` go in, bytes, timers and events come out.
 //!
 //! It reads no clock, opens no socket and starts no thread. Feed [`Endpoint`] with `handle_*`, then drain `poll_*`.
-//! Not done here: digest authentication, registration, PRACK, UPDATE, REFER, session timers, DNS (RFC 3263).
+//! Which section of which RFC is done where, and what is not: `docs/RFC.md`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod auth;
@@ -11,6 +11,7 @@ mod event;
 mod flow;
 pub mod message;
 pub mod offer;
+mod outside;
 mod random;
 mod refusal;
 pub mod sdp;
@@ -24,5 +25,6 @@ pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing, 
 pub use flow::{Flow, Transmit, Transport};
 pub use message::{Message, Method, NameAddr, ParseError, Uri};
 pub use offer::{Ability, Codec, Plan};
+pub use outside::{Peer, PeerHandle, Registration, RegistrationHandle};
 pub use refusal::{Refusal, Warning};
 pub use sdp::{Direction, Sdp};

@@ -52,11 +52,23 @@ impl Default for StreamLimits {
 
 /// What stream tasks tell the SIP task. For one connection always in the order opened, messages, closed.
 pub(crate) enum StreamNews {
-    Opened { flow: Flow, outward: mpsc::Sender<Vec<u8>>, asked_by: Option<oneshot::Sender<io::Result<Flow>>> },
-    Message { flow: Flow, bytes: Vec<u8> },
+    Opened {
+        flow: Flow,
+        outward: mpsc::Sender<Vec<u8>>,
+        asked_by: Option<oneshot::Sender<io::Result<Flow>>>,
+    },
+    Message {
+        flow: Flow,
+        bytes: Vec<u8>,
+    },
     /// The head of a message too long to be read; the connection closes once that was answered.
-    TooLong { flow: Flow, head: Vec<u8> },
-    Closed { flow: Flow },
+    TooLong {
+        flow: Flow,
+        head: Vec<u8>,
+    },
+    Closed {
+        flow: Flow,
+    },
 }
 
 /// What every stream task shares.

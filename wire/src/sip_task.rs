@@ -19,6 +19,9 @@ const PENDING: usize = 1024;
 /// Messages taken in at once before what they caused is sent.
 const BATCH: usize = 64;
 
+/// Something to be done with the endpoint itself.
+pub(crate) type Wish = Box<dyn FnOnce(&mut Endpoint, Instant) + Send>;
+
 /// What the user of the SIP side asks for.
 pub(crate) enum Command {
     Ring { call: CallHandle, early_sdp: Option<String> },
@@ -28,7 +31,7 @@ pub(crate) enum Command {
     Invite { outgoing: Box<Outgoing>, placed: Box<dyn FnOnce(CallHandle) + Send> },
     End { call: CallHandle },
     Drain { on: bool },
-    Do(Box<dyn FnOnce(&mut Endpoint, Instant) + Send>),
+    Do(Wish),
 }
 
 /// Where the task hears from.

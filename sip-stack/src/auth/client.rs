@@ -64,7 +64,7 @@ impl ClientAuth {
             uri: uri.to_owned(),
             response: String::new(),
             algorithm: challenge.algorithm,
-            count: challenge.qop.then(|| (cnonce, self.count)),
+            count: challenge.qop.then_some((cnonce, self.count)),
             opaque: challenge.opaque.clone(),
         };
         let ha1 = challenge.algorithm.ha1(username, realm, password);

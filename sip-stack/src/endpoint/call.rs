@@ -9,6 +9,7 @@ use crate::flow::Flow;
 use crate::sdp::Sdp;
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every call is a live one; the others live for seconds")]
 pub(super) enum Call {
     /// Somebody calls us; no final answer yet.
     Incoming(Incoming),

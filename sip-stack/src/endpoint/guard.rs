@@ -12,7 +12,7 @@ pub(super) const SUPPORTED: &str = "100rel, norefersub, replaces, timer";
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
     pub(super) refusal: Refusal,
-    pub(super) header: Option<(Name, String)>,
+    pub(super) header: Option<Box<(Name, String)>>,
 }
 
 impl From<Refusal> for Refused {
@@ -23,7 +23,7 @@ impl From<Refusal> for Refused {
 
 impl Refused {
     pub(super) fn with(refusal: Refusal, name: Name, value: impl Into<String>) -> Self {
-        Refused { refusal, header: Some((name, value.into())) }
+        Refused { refusal, header: Some(Box::new((name, value.into()))) }
     }
 }
 

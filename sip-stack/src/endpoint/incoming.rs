@@ -266,7 +266,7 @@ impl Endpoint {
         let refusal = &refused.refusal;
         let status = refusal.status.clamp(300, 699);
         let mut printer = arrival.answer(status, &refusal.reason, tag, false);
-        if let Some((name, value)) = &refused.header {
+        if let Some((name, value)) = refused.header.as_deref() {
             printer.header(*name, value);
         }
         self.explain(&mut printer, refusal, &arrival.from, true);

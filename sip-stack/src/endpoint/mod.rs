@@ -5,15 +5,17 @@ mod body;
 mod call;
 mod change;
 mod guard;
+mod health;
 mod incoming;
 mod inside;
 mod outgoing;
 mod refer;
+mod register;
 mod reliable;
 mod retry;
 mod session;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use arrival::Arrival;
@@ -137,6 +139,8 @@ pub struct Endpoint {
     tags: HashMap<Vec<u8>, u64>,
     /// Credentials, by call or registration.
     auths: HashMap<u64, ClientAuth>,
+    bindings: BTreeMap<u64, register::Binding>,
+    peers: BTreeMap<u64, health::Watched>,
     last_id: u64,
     draining: bool,
     counters: Counters,
@@ -160,6 +164,8 @@ impl Endpoint {
             calls: HashMap::new(),
             tags: HashMap::new(),
             auths: HashMap::new(),
+            bindings: BTreeMap::new(),
+            peers: BTreeMap::new(),
             last_id: 0,
             draining: false,
             counters: Counters::default(),
@@ -200,6 +206,7 @@ impl Endpoint {
         for id in servers {
             self.lose_server(id);
         }
+        self.rebind(now, flow);
         if flow.transport.is_reliable() {
             for call in self.calls.values_mut() {
                 if let Call::Live(live) = call
@@ -234,7 +241,8 @@ impl Endpoint {
                     }
                 }
                 Owner::Call(id) => self.handle_call_timer(now, id, timer),
-                Owner::Registration(_) | Owner::Peer(_) => {}
+                Owner::Registration(id) => self.send_register(now, id),
+                Owner::Peer(id) => self.send_ping(now, id),
             }
         }
     }
@@ -346,7 +354,7 @@ impl Endpoint {
             let mut printer = arrival.answer(refusal.status, &refusal.reason, Some(&tag), fullness != Fullness::Rich);
             // An Allow is owed (RFC 3261 §21.4.6), but not to whom it would make us a weapon against.
             if let Some((name, value)) =
-                refused.header.as_ref().filter(|(name, _)| fullness != Fullness::Bare || *name != Name::Allow)
+                refused.header.as_deref().filter(|(name, _)| fullness != Fullness::Bare || *name != Name::Allow)
             {
                 printer.header(*name, value);
             }
@@ -489,6 +497,11 @@ impl Endpoint {
         if calling && self.fail_over(now, id) {
             return self.close_client(id);
         }
+        match errand {
+            Errand::Register(binding) => self.handle_register_answer(now, binding, id, None),
+            Errand::Ping(peer) => self.handle_ping_answer(now, peer, 408),
+            _ => {}
+        }
         self.close_client(id);
         let Some(call) = call else { return };
         match self.calls.get(&call) {
@@ -553,6 +566,11 @@ impl Endpoint {
         let Some((errand, call)) = self.clients.get(&client).map(|client| (client.errand, client.call)) else {
             return;
         };
+        match errand {
+            Errand::Register(binding) => return self.handle_register_answer(now, binding, client, Some(response)),
+            Errand::Ping(peer) => return self.handle_ping_answer(now, peer, status),
+            _ => {}
+        }
         let Some(id) = call else { return };
         match errand {
             Errand::Bye => {

@@ -9,6 +9,7 @@ mod digest;
 mod happy;
 mod mutated;
 mod prack;
+mod registered;
 mod session_timers;
 mod strangers;
 mod timers;
