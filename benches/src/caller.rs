@@ -261,7 +261,7 @@ impl Crowd {
             }
             Event::Reinvite { call, .. } => self.sip.reject(call, sip_stack::Refusal::new(488)),
             Event::Incoming { call, .. } => self.sip.reject(call, sip_stack::Refusal::new(486)),
-            Event::Established { .. } | Event::Info { .. } => {}
+            _ => {}
         }
     }
 

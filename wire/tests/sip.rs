@@ -52,7 +52,7 @@ async fn whole_call(transport: Transport) {
     let (callee, mut to_callee) = side().await;
     let remote = match transport {
         Transport::Udp => callee.udp()[0],
-        Transport::Tcp => callee.tcp()[0],
+        _ => callee.tcp()[0],
     };
     let ours = caller.invite(outgoing(transport, remote)).await.unwrap();
 

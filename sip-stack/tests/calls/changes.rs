@@ -75,7 +75,7 @@ fn offers_that_meet_are_both_refused_and_the_owner_of_the_call_waits_longer() {
     let mut told = [0, 0];
     let end = world.now + ms(8000);
     while world.step(end) {
-        for who in 0..2 {
+        for (who, told) in told.iter_mut().enumerate() {
             for event in world.take_events(who) {
                 match event {
                     Event::Reinvite { call, sdp } => {
@@ -83,7 +83,7 @@ fn offers_that_meet_are_both_refused_and_the_owner_of_the_call_waits_longer() {
                         let now = world.now;
                         world.peers[who].1.answer(now, call, answer).unwrap();
                     }
-                    Event::Changed { .. } => told[who] += 1,
+                    Event::Changed { .. } => *told += 1,
                     other => panic!("{other:?}"),
                 }
             }
@@ -91,9 +91,7 @@ fn offers_that_meet_are_both_refused_and_the_owner_of_the_call_waits_longer() {
     }
     assert_eq!((world.count(0, "SIP/2.0 491"), world.count(1, "SIP/2.0 491")), (1, 1));
     assert_eq!(told, [1, 1], "both changes came through in the end");
-    let again = |who: usize| {
-        world.sent_by(who).iter().filter(|(_, line)| line.starts_with("INVITE")).next_back().unwrap().0 - met
-    };
+    let again = |who: usize| world.sent_by(who).iter().rfind(|(_, line)| line.starts_with("INVITE")).unwrap().0 - met;
     assert!((2100..=4000).contains(&again(0)) && again(1) <= 2000, "{} {}", again(0), again(1));
 }
 

@@ -21,7 +21,10 @@ fn early_media_is_repeated_until_its_prack() {
     let call = called(&mut bench, "Supported: 100rel\r\n");
     bench.endpoint.ring(bench.now, call, Some(ANSWER.into()));
     let progress = bench.sent().pop().unwrap();
-    assert_eq!((lines(&[progress.clone()])[0], header(&progress, "Require")), ("183 Session Progress", Some("100rel")));
+    assert_eq!(
+        (lines(std::slice::from_ref(&progress))[0], header(&progress, "Require")),
+        ("183 Session Progress", Some("100rel"))
+    );
     let number = header(&progress, "RSeq").unwrap().to_owned();
     let sent = bench.pass(ms(4000));
     assert_eq!(sent.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [500, 1500, 3500]);
