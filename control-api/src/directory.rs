@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use domain::{AgentId, AgentSpec, Pii, TenantId};
+use domain::{AgentId, AgentSpec, CallId, NumberId, Pii, TenantId, TrunkId, phone::E164};
+use serde_json::{Map, Value};
 
 use crate::BoxFuture;
 
@@ -15,6 +16,8 @@ pub trait Directory: Send + Sync {
 /// What is known of an inbound call at its INVITE.
 #[derive(Clone, Debug)]
 pub struct RouteQuery {
+    /// The id the call will have; lots are drawn by it.
+    pub call: CallId,
     /// The called address: user part of the Request-URI, or a number in international form.
     pub to: Pii<String>,
     /// The calling address, as the From header has it.
@@ -38,6 +41,53 @@ pub struct Route {
     pub agent_version: Option<i64>,
     /// False for traffic that costs nothing and reaches no trunk.
     pub livemode: bool,
+    /// The number that was called.
+    pub number: Option<NumberId>,
+    /// The trunk it came by.
+    pub trunk: Option<TrunkId>,
+    /// The called number, however the trunk wrote it.
+    pub to: Option<E164>,
+    /// The calling number, however the trunk wrote it.
+    pub from: Option<E164>,
+    /// For the agent's texts: those of the rule, and headers that the trunk maps.
+    pub variables: Map<String, Value>,
+    /// How many calls there may be beside it.
+    pub bounds: Bounds,
+}
+
+/// How many calls a trunk and a number may carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// At once on the trunk.
+    pub trunk_calls: Option<u32>,
+    /// New ones per second on the trunk.
+    pub trunk_cps: Option<u32>,
+    /// At once on the number.
+    pub number_calls: Option<u32>,
+}
+
+impl Route {
+    /// An agent that is in no store answers.
+    pub fn to_stand_in(tenant: TenantId, agent: Arc<AgentSpec>) -> Self {
+        Self {
+            tenant,
+            agent,
+            agent_id: None,
+            agent_version: None,
+            livemode: true,
+            number: None,
+            trunk: None,
+            to: None,
+            from: None,
+            variables: Map::new(),
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// A stored agent answers.
+    pub fn to_agent(tenant: TenantId, agent: Arc<AgentSpec>, id: AgentId, version: i64) -> Self {
+        Self { agent_id: Some(id), agent_version: Some(version), ..Self::to_stand_in(tenant, agent) }
+    }
 }
 
 /// Why nobody answers; each has one answer on the wire.
@@ -67,6 +117,9 @@ pub enum Refused {
     /// The store does not answer and the policy is to refuse.
     #[error("store unavailable")]
     StoreUnavailable,
+    /// The number's owner wants it refused with this SIP status.
+    #[error("refused with {0} by the number's routing")]
+    Rejected(u16),
 }
 
 impl Refused {
@@ -78,6 +131,7 @@ impl Refused {
             Self::NoCredit => 480,
             Self::Concurrency => 486,
             Self::NoCapacity | Self::Draining | Self::StoreUnavailable => 503,
+            Self::Rejected(status) => status,
         }
     }
 
@@ -85,7 +139,7 @@ impl Refused {
     pub const fn ended_reason(self) -> domain::EndedReason {
         use domain::EndedReason;
         match self {
-            Self::UnknownNumber => EndedReason::NoAgent,
+            Self::UnknownNumber | Self::Rejected(_) => EndedReason::NoAgent,
             Self::UnknownSource | Self::Blocked => EndedReason::ForbiddenDestination,
             Self::NoCredit => EndedReason::InsufficientCredit,
             Self::Concurrency => EndedReason::Concurrency,

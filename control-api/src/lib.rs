@@ -17,6 +17,7 @@ mod journal;
 mod mail;
 mod money;
 mod outbox;
+mod routing;
 mod scope;
 mod seal;
 mod settings;
@@ -26,7 +27,7 @@ mod time;
 mod view;
 
 pub use background::{Background, BackgroundSettings};
-pub use directory::{Directory, Refused, Route, RouteQuery};
+pub use directory::{Bounds, Directory, Refused, Route, RouteQuery};
 pub use http::{App, openapi, router};
 pub use invariants::{Broken, INVARIANTS, Invariant};
 pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
@@ -39,6 +40,10 @@ pub use money::{
     NotRenewed, RENEW_AFTER_MS, Used, WARN_MS, callable,
 };
 pub use outbox::{Hub, LiveEvent, NewEvent, emit};
+pub use routing::{
+    Destination, Hop, Network, NoPlan, NotANetwork, Plan, PlanQuery, RoutingSettings, StoreDirectory, Transport,
+    permits,
+};
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};

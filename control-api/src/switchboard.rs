@@ -1,9 +1,9 @@
 //! What the API asks of the running node: dial, end, and what is live now. `server` implements it.
 
-use domain::{AgentSpec, CallId, Direction, EndedReason, Pii, Status, TenantId};
+use domain::{AgentSpec, CallId, Direction, EndedReason, NumberId, Pii, Status, TenantId, TrunkId};
 use serde_json::{Map, Value};
 
-use crate::BoxFuture;
+use crate::{BoxFuture, Forbidden};
 
 /// The running node, as the API sees it.
 pub trait Switchboard: Send + Sync {
@@ -37,8 +37,10 @@ pub struct DialRequest {
     pub livemode: bool,
     /// `sip:` or `sips:` URI, or a number in international form.
     pub to: Pii<String>,
-    /// Shown to the callee; the node's default when absent.
+    /// Shown to the callee: a number of the tenant's or its id; the tenant's oldest when absent.
     pub from: Option<Pii<String>>,
+    /// The trunk to take; chosen by the number shown when absent.
+    pub trunk: Option<TrunkId>,
     /// Who speaks.
     pub agent: AgentChoice,
     /// For `{{name}}` in the agent's texts; scalars.
@@ -63,7 +65,7 @@ pub enum AgentChoice {
 }
 
 /// Why a call is not placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialRefused {
     /// No such agent for this tenant.
     #[error("no such agent")]
@@ -72,8 +74,17 @@ pub enum DialRefused {
     #[error("not an address this node can dial")]
     BadAddress,
     /// Policy forbids the destination.
-    #[error("destination is not allowed")]
-    Forbidden,
+    #[error("destination is not allowed: {0}")]
+    Forbidden(Forbidden),
+    /// The caller's number is not the tenant's.
+    #[error("caller id is not a number of this tenant")]
+    CallerIdNotOwned,
+    /// No trunk takes calls to numbers.
+    #[error("no trunk takes outbound calls")]
+    NoTrunk,
+    /// The store does not answer.
+    #[error("store unavailable")]
+    StoreUnavailable,
     /// The node is full.
     #[error("no capacity")]
     NoCapacity,
@@ -106,6 +117,10 @@ pub struct LiveCall {
     pub from: Pii<String>,
     /// Called address.
     pub to: Pii<String>,
+    /// The tenant's number, called or shown.
+    pub number: Option<NumberId>,
+    /// The trunk it takes.
+    pub trunk: Option<TrunkId>,
     /// Name of the agent.
     pub agent: String,
     /// Unix time, ms.

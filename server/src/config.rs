@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use control_api::{Network, RoutingSettings};
 use serde::Deserialize;
 
 /// Prefix of the environment's overrides.
@@ -63,6 +64,8 @@ pub struct Config {
     pub speech: Speech,
     /// Agents and who gets them.
     pub agents: Agents,
+    /// Where calls may go and come from.
+    pub routing: RoutingSettings,
     /// Limits of this node.
     pub limits: Limits,
     /// Logging.
@@ -250,6 +253,10 @@ pub struct Checked {
     pub rtp_address: Option<IpAddr>,
     /// HTTP.
     pub http: SocketAddr,
+    /// Whose calls are taken without a trunk.
+    pub trusted: Vec<Network>,
+    /// Where calls may go though it is not public.
+    pub private: Vec<Network>,
 }
 
 impl Config {
@@ -321,13 +328,23 @@ impl Config {
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             return Err(value("log.level", &self.log.level, "expected a level or directives as `info,wire=debug`"));
         }
-        Ok(Checked {
-            sip_udp,
-            sip_tcp,
-            rtp_ports: ports(&self.rtp.ports)?,
-            rtp_address,
-            http: self.http.listen.parse().map_err(|error| value("http.listen", &self.http.listen, error))?,
-        })
+        let http: SocketAddr =
+            self.http.listen.parse().map_err(|error| value("http.listen", &self.http.listen, error))?;
+        let network = |key: &'static str, text: &str| text.parse::<Network>().map_err(|error| value(key, text, error));
+        let mut trusted =
+            ["127.0.0.0/8", "::1"].iter().map(|text| network("agents.trusted", text)).collect::<Result<Vec<_>, _>>()?;
+        let mut private = Vec::new();
+        if http.ip().is_loopback() {
+            // Whoever reaches the API is on this machine already; what listens here is theirs to call.
+            private.clone_from(&trusted);
+        }
+        for text in &self.agents.trusted {
+            trusted.push(network("agents.trusted", text)?);
+        }
+        for text in &self.routing.private_networks {
+            private.push(network("routing.private_networks", text)?);
+        }
+        Ok(Checked { sip_udp, sip_tcp, rtp_ports: ports(&self.rtp.ports)?, rtp_address, http, trusted, private })
     }
 
     /// Media threads: as configured, or one for each two cores.
@@ -418,6 +435,15 @@ mod tests {
     }
 
     #[test]
+    fn calls_may_go_to_this_machine_only_while_the_api_is_on_it_alone() {
+        let private = |environment: &[(&str, &str)]| load(environment).unwrap().check().unwrap().private.len();
+        assert_eq!(private(&[]), 2);
+        assert_eq!(private(&[("SIDETONE__HTTP__LISTEN", "0.0.0.0:8080")]), 0);
+        let named = ("SIDETONE__ROUTING__PRIVATE_NETWORKS", "[\"10.1.0.0/16\"]");
+        assert_eq!(private(&[("SIDETONE__HTTP__LISTEN", "0.0.0.0:8080"), named]), 1);
+    }
+
+    #[test]
     fn the_shipped_file_holds_every_key_with_its_default() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/sidetone.toml");
         let shipped = Config::load(Some(&path), std::iter::empty()).unwrap();
@@ -470,6 +496,8 @@ mod tests {
             ("SIDETONE__RTP__PORTS", "5-3", "rtp.ports"),
             ("SIDETONE__HTTP__LISTEN", "8080", "http.listen"),
             ("SIDETONE__STORE__URL", "mysql://x", "store.url"),
+            ("SIDETONE__AGENTS__TRUSTED", "[\"10.0.0.0/99\"]", "agents.trusted"),
+            ("SIDETONE__ROUTING__PRIVATE_NETWORKS", "[\"home\"]", "routing.private_networks"),
         ] {
             let error = load(&[(name, text)]).unwrap().check().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control_api::{
     App, Background, BackgroundSettings, Entry, HttpSettings, Journal, JournalSettings, NodeKey, RecordingStage,
-    RecordingState, Settings, Store,
+    RecordingState, Settings, Store, StoreDirectory,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -85,7 +85,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let drain = Duration::from_secs(house.config.limits.drain_s);
     let settings = Settings { http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() } };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
+    let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;
     let desk = Desk::new(Parts {
+        directory,
         store: store.clone(),
         journal: journal.clone(),
         media,
@@ -99,6 +101,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let calls = tokio::spawn(desk.clone().run(events));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let app = App {
+        directory: desk.directory.clone(),
         store,
         journal: journal.clone(),
         switchboard: std::sync::Arc::new(desk.clone()),

@@ -33,7 +33,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use actor::Actor;
 
-use crate::{Hub, Journal, NodeKey, Settings, Store, Switchboard};
+use crate::{Hub, Journal, NodeKey, Settings, Store, StoreDirectory, Switchboard};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub struct App {
     pub store: Store,
     /// Where the node writes what happens; the API waits for it before it answers about what it caused.
     pub journal: Journal,
+    /// Numbers, trunks and rules in memory.
+    pub directory: StoreDirectory,
     /// The running node.
     pub switchboard: Arc<dyn Switchboard>,
     /// Folder below which recordings lie.
@@ -64,6 +66,8 @@ const BODY_LIMIT: usize = 1 << 20;
     modifiers(&Credentials),
     tags(
         (name = "keys", description = "Credentials of programs"),
+        (name = "numbers", description = "Telephone numbers, what they do with calls, and numbers that are not called"),
+        (name = "trunks", description = "Ways to and from carriers, and rules for the calls that come by them"),
         (name = "calls", description = "Place, watch, end and read calls"),
         (name = "records", description = "What agents took down"),
         (name = "events", description = "What happened, as it happens"),
@@ -88,6 +92,26 @@ fn documented() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(routes::keys::list, routes::keys::create))
         .routes(routes!(routes::keys::get, routes::keys::revoke))
+        .routes(routes!(routes::numbers::list, routes::numbers::create))
+        .routes(routes!(routes::numbers::get, routes::numbers::put, routes::numbers::patch, routes::numbers::release))
+        .routes(routes!(routes::numbers::assign, routes::numbers::unassign))
+        .routes(routes!(routes::numbers::routing, routes::numbers::put_routing))
+        .routes(routes!(routes::number_orders::list))
+        .routes(routes!(routes::number_orders::get))
+        .routes(routes!(routes::do_not_call::list, routes::do_not_call::create))
+        .routes(routes!(routes::do_not_call::delete))
+        .routes(routes!(routes::trunks::list, routes::trunks::create))
+        .routes(routes!(routes::trunks::get, routes::trunks::put, routes::trunks::patch, routes::trunks::delete))
+        .routes(routes!(routes::trunks::status))
+        .routes(routes!(routes::dispatch_rules::list, routes::dispatch_rules::create))
+        .routes(routes!(
+            routes::dispatch_rules::get,
+            routes::dispatch_rules::put,
+            routes::dispatch_rules::patch,
+            routes::dispatch_rules::delete
+        ))
+        .routes(routes!(routes::dispatch_rules::resolve))
+        .routes(routes!(routes::dispatch_rules::reload))
         .routes(routes!(routes::calls::list, routes::calls::create))
         .routes(routes!(routes::calls::active))
         .routes(routes!(routes::calls::get))

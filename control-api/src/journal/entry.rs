@@ -1,7 +1,8 @@
 //! What can be written about a call.
 
 use domain::{
-    AgentId, BootId, CallId, Channel, Direction, EndedReason, Pii, RecordingId, Status, TenantId, Turn, event::Name,
+    AgentId, BootId, CallId, Channel, Direction, EndedReason, NumberId, Pii, RecordingId, Status, TenantId, TrunkId,
+    Turn, event::Name,
 };
 use serde_json::{Map, Value};
 
@@ -57,6 +58,10 @@ pub struct NewCall {
     pub from: Pii<String>,
     /// Called address.
     pub to: Pii<String>,
+    /// The tenant's number, called or shown.
+    pub number_id: Option<NumberId>,
+    /// The trunk it takes.
+    pub trunk_id: Option<TrunkId>,
     /// The stored agent, if it is one.
     pub agent_id: Option<AgentId>,
     /// Its version.

@@ -34,6 +34,12 @@ pub enum Forbidden {
     /// Link-local, multicast or no address at all.
     #[error("the host is in a network that is never called")]
     Network,
+    /// Neither a number nor a SIP URI.
+    #[error("not a number in international form nor a sip: URI")]
+    Malformed,
+    /// The host of a SIP URI has no address.
+    #[error("the host cannot be found")]
+    Unresolved,
 }
 
 impl Forbidden {
@@ -46,6 +52,8 @@ impl Forbidden {
             Self::Rate => "max_rate_micros",
             Self::DoNotCall => "do_not_call",
             Self::Network => "network",
+            Self::Malformed => "malformed",
+            Self::Unresolved => "unresolved",
         }
     }
 }

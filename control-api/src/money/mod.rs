@@ -7,7 +7,7 @@ mod adjust;
 mod calendar;
 mod caps;
 pub(crate) mod cost;
-mod destination;
+pub(crate) mod destination;
 pub(crate) mod lease;
 pub(crate) mod ledger;
 mod price;

@@ -5,7 +5,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,7 @@ pub struct Store {
     engine: Engine,
     secret: Arc<OnceLock<[u8; 32]>>,
     bell: watch::Sender<u64>,
+    changes: Arc<AtomicU64>,
 }
 
 /// Which database speaks behind the pool.
@@ -121,7 +125,13 @@ impl Store {
             .connect(&target)
             .await
             .map_err(|source| StoreError::Connect { url: blank_password(url), source })?;
-        Ok(Self { pool, engine, secret: Arc::new(OnceLock::new()), bell: watch::Sender::new(0) })
+        Ok(Self {
+            pool,
+            engine,
+            secret: Arc::new(OnceLock::new()),
+            bell: watch::Sender::new(0),
+            changes: Arc::default(),
+        })
     }
 
     /// Brings the schema up to date. Safe to run by several nodes at once and again and again.
@@ -133,6 +143,17 @@ impl Store {
     pub async fn answers(&self) -> bool {
         let ask = sqlx::query("SELECT 1").fetch_one(&self.pool);
         matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(_)))
+    }
+
+    /// Says that something has changed that calls are routed by: numbers, trunks, rules, agents, tenants. Called after the commit;
+    /// the next call on this node sees the change.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it changed on this node.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Closes the pool after what is under way.

@@ -12,7 +12,7 @@ use axum::{
 };
 use control_api::{
     AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Health, Hub, Journal, LiveCall, NewCall,
-    NodeKey, NotActive, Settings, Switchboard, router,
+    NodeKey, NotActive, Settings, StoreDirectory, Switchboard, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};
@@ -83,6 +83,8 @@ pub(crate) fn live(id: CallId, tenant: TenantId) -> LiveCall {
         activity: None,
         from: "sip:node@127.0.0.1".to_owned().into(),
         to: "+12125550123".to_owned().into(),
+        number: None,
+        trunk: None,
         agent: "receptionist".into(),
         created_at_ms: 1_795_221_552_123,
         answered_at_ms: None,
@@ -97,6 +99,8 @@ pub(crate) fn new_call(tenant: TenantId, direction: Direction, created_at_ms: i6
         direction,
         from: "+12125550123".to_owned().into(),
         to: "sip:demo@127.0.0.1".to_owned().into(),
+        number_id: None,
+        trunk_id: None,
         agent_id: None,
         agent_version: None,
         config: serde_json::to_value(AgentSpec::named("Front desk")).ok(),
@@ -204,6 +208,7 @@ impl Client {
         let app = App {
             store: db.store.clone(),
             journal: db.journal.clone(),
+            directory: StoreDirectory::new(db.store.clone(), vec!["127.0.0.0/8".parse().unwrap()]),
             switchboard: board.clone(),
             recordings: db.folder.join("recordings"),
             hub: hub.clone(),
@@ -230,6 +235,24 @@ impl Client {
 
     pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> Answer {
         self.send(self.request("GET", path).header(name, value).body(Body::empty()).unwrap()).await
+    }
+
+    /// A request with a body.
+    async fn with_body(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = self.request(method, path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.with_body("PUT", path, &body).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.with_body("PATCH", path, &body).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {

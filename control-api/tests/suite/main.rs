@@ -16,5 +16,6 @@ mod outage;
 mod outbox;
 mod postgres;
 mod recordings;
+mod routing;
 mod store;
 mod watch;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_api::{
-    AgentChoice, BoxFuture, DialRefused, DialRequest, Directory, Health, Journal, LiveCall, NotActive, Refused, Route,
-    RouteQuery, Store, Switchboard,
+    AgentChoice, Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Hop, Journal, LiveCall, NotActive,
+    Refused, Route, RouteQuery, Store, StoreDirectory, Switchboard,
 };
-use domain::{AgentSpec, CallId, EndedReason, Status, TenantId};
+use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId};
 use pipeline::offline::Speech;
 use pipeline::voice_thread::Voice;
 use sip_stack::{CallHandle, Event, Refusal};
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wire::media::Media;
 use wire::sip::SipHandle;
 
+use super::bounds::{Bans, Paces};
 use super::record::Recorder;
 use super::{inbound, outbound};
 use crate::house::House;
@@ -44,7 +45,9 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Built-in engines.
     pub speech: Option<Speech>,
-    /// Who owns the calls until there are trunks.
+    /// Numbers, trunks and stored agents.
+    pub directory: StoreDirectory,
+    /// Who owns the calls that come without a trunk.
     pub tenant: TenantId,
 }
 
@@ -56,6 +59,10 @@ struct Inner {
     parts: Parts,
     live: Mutex<HashMap<CallId, Line>>,
     routes: Mutex<HashMap<CallHandle, UnboundedSender<Event>>>,
+    /// New calls on each trunk.
+    paces: Mutex<Paces>,
+    /// Gateways that are not tried for a while.
+    bans: Mutex<Bans>,
     draining: AtomicBool,
     answered: AtomicU64,
     refused: AtomicU64,
@@ -101,6 +108,8 @@ impl Desk {
             parts,
             live: Mutex::default(),
             routes: Mutex::default(),
+            paces: Mutex::default(),
+            bans: Mutex::default(),
             draining: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -143,8 +152,8 @@ impl Desk {
     /// Takes a seat if there is one.
     ///
     /// # Errors
-    /// The node is full or draining.
-    pub fn admit(&self, call: LiveCall) -> Result<Seat, Refused> {
+    /// The node, the trunk or the number is full, or the node is draining.
+    pub fn admit(&self, call: LiveCall, bounds: Bounds) -> Result<Seat, Refused> {
         if self.is_draining() {
             return Err(self.count(Refused::Draining));
         }
@@ -152,6 +161,22 @@ impl Desk {
         let id = call.id;
         let mut live = lock(&self.0.live);
         if live.len() >= self.house.config.limits.calls {
+            drop(live);
+            return Err(self.count(Refused::NoCapacity));
+        }
+        let beside = |same: &dyn Fn(&LiveCall) -> bool| live.values().filter(|line| same(&line.call)).count();
+        let full = |bound: Option<u32>, count: usize| bound.is_some_and(|bound| count >= bound as usize);
+        if call.trunk.is_some() && full(bounds.trunk_calls, beside(&|other| other.trunk == call.trunk)) {
+            drop(live);
+            return Err(self.count(Refused::NoCapacity));
+        }
+        if call.number.is_some() && full(bounds.number_calls, beside(&|other| other.number == call.number)) {
+            drop(live);
+            return Err(self.count(Refused::Concurrency));
+        }
+        if let (Some(trunk), Some(cps)) = (call.trunk, bounds.trunk_cps)
+            && !lock(&self.0.paces).take(trunk, cps, std::time::Instant::now())
+        {
             drop(live);
             return Err(self.count(Refused::NoCapacity));
         }
@@ -214,9 +239,18 @@ impl Desk {
         self.house.agents.get(name).cloned()
     }
 
+    /// Puts gateways that failed lately behind the others.
+    pub(super) fn by_health(&self, hops: Vec<Hop>) -> Vec<Hop> {
+        lock(&self.0.bans).last(hops, std::time::Instant::now())
+    }
+
+    /// A gateway has failed.
+    pub(super) fn ban(&self, hop: &Hop, until: std::time::Instant) {
+        lock(&self.0.bans).ban(hop, until);
+    }
+
     fn is_trusted(&self, source: IpAddr) -> bool {
-        let source = source.to_canonical();
-        source.is_loopback() || self.house.config.agents.trusted.iter().any(|network| contains(network, source))
+        self.house.checked.trusted.iter().any(|network| network.contains(source))
     }
 }
 
@@ -230,37 +264,32 @@ fn towards(peer: SocketAddr) -> IpAddr {
     crate::config::reachable(found.map_or(any.ip(), |address| address.ip()))
 }
 
-/// Whether "address" or "address/bits" contains an address.
-fn contains(network: &str, address: IpAddr) -> bool {
-    let (base, bits) = network.split_once('/').unwrap_or((network, ""));
-    let Ok(base) = base.parse::<IpAddr>() else { return false };
-    let (base, address, width) = match (base, address) {
-        (IpAddr::V4(base), IpAddr::V4(address)) => (u128::from(u32::from(base)), u128::from(u32::from(address)), 32),
-        (IpAddr::V6(base), IpAddr::V6(address)) => (u128::from(base), u128::from(address), 128),
-        _ => return false,
-    };
-    let bits = if bits.is_empty() { width } else { bits.parse::<u32>().unwrap_or(u32::MAX) };
-    match width.checked_sub(bits) {
-        Some(0) => base == address,
-        Some(shift) => base.checked_shr(shift) == address.checked_shr(shift),
-        None => false,
-    }
-}
-
 impl Directory for Desk {
     fn route<'a>(&'a self, query: RouteQuery) -> BoxFuture<'a, Result<Route, Refused>> {
         Box::pin(async move {
             // One answer for strangers, whether or not the address exists.
-            if !self.is_trusted(query.source.ip()) {
-                return Err(Refused::UnknownSource);
+            let trusted = self.is_trusted(query.source.ip());
+            match self.directory.route(&query).await {
+                Ok(Some(route)) => return Ok(route),
+                // A trunk on a trusted network does not take away what may be called without one.
+                Err(Refused::UnknownNumber) if trusted => {}
+                Err(refused) => return Err(refused),
+                Ok(None) if trusted => {}
+                Ok(None) => return Err(Refused::UnknownSource),
             }
             let agent = match query.to.expose().as_str() {
                 name @ (ECHO | BENCH) if self.house.config.dev.bench && query.source.ip().is_loopback() => {
                     Arc::new(AgentSpec::named(name))
                 }
-                name => self.agent(name).ok_or(Refused::UnknownNumber)?,
+                name => match self.agent(name) {
+                    Some(agent) => agent,
+                    None => {
+                        let inside = self.directory.route_inside(&query, self.tenant).await?;
+                        return inside.ok_or(Refused::UnknownNumber);
+                    }
+                },
             };
-            Ok(Route { tenant: self.tenant, agent, agent_id: None, agent_version: None, livemode: true })
+            Ok(Route::to_stand_in(self.tenant, agent))
         })
     }
 }
@@ -268,11 +297,19 @@ impl Directory for Desk {
 impl Switchboard for Desk {
     fn dial<'a>(&'a self, request: DialRequest) -> BoxFuture<'a, Result<(), DialRefused>> {
         Box::pin(async move {
-            let agent = match &request.agent {
-                AgentChoice::Named(name) => self.agent(name).ok_or(DialRefused::UnknownAgent)?,
-                AgentChoice::Inline(agent) => Arc::new((**agent).clone()),
+            let (agent, stored) = match &request.agent {
+                AgentChoice::Inline(agent) => (Arc::new((**agent).clone()), None),
+                AgentChoice::Named(name) => match name.parse::<AgentId>() {
+                    Ok(id) => {
+                        let found = self.directory.agent_by_id(request.tenant, id).await;
+                        let found = found.map_err(|_| DialRefused::StoreUnavailable)?;
+                        let (agent, version) = found.ok_or(DialRefused::UnknownAgent)?;
+                        (agent, Some((id, version)))
+                    }
+                    Err(_) => (self.agent(name).ok_or(DialRefused::UnknownAgent)?, None),
+                },
             };
-            outbound::dial(self.clone(), request, agent).await
+            outbound::dial(self.clone(), request, agent, stored).await
         })
     }
 
@@ -314,23 +351,4 @@ impl Switchboard for Desk {
 pub fn refusal(refused: Refused) -> Refusal {
     let refusal = Refusal::new(refused.sip_status());
     if refused.sip_status() == 503 { refusal.with_retry_after(5) } else { refusal }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_contain_what_they_should() {
-        let yes = |network: &str, address: &str| contains(network, address.parse().unwrap());
-        assert!(yes("192.168.1.0/24", "192.168.1.77"));
-        assert!(!yes("192.168.1.0/24", "192.168.2.77"));
-        assert!(yes("10.0.0.7", "10.0.0.7"));
-        assert!(!yes("10.0.0.7", "10.0.0.8"));
-        assert!(yes("0.0.0.0/0", "8.8.8.8"));
-        assert!(yes("fd00::/8", "fd12::1"));
-        for wrong in ["", "x", "10.0.0.0/99", "10.0.0.0/-1", "10.0.0.0/x"] {
-            assert!(!yes(wrong, "10.0.0.0"), "{wrong}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use control_api::{Directory, LiveCall, NewCall, RouteQuery};
+use domain::phone::E164;
 use domain::{CallId, Channel, Direction, EndedReason, Pii, Status};
 use serde_json::Map;
 use sip_stack::{CallHandle, Cause, Event, Invite, Refusal};
@@ -21,12 +22,12 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
     let id = CallId(uuid::Uuid::now_v7());
     let to = invite.request_uri.user().unwrap_or_default().to_owned();
     let query = RouteQuery {
+        call: id,
         to: Pii::new(to.clone()),
         from: Pii::new(invite.from.uri.to_string()),
         source: invite.source,
-        headers: Vec::new(),
+        headers: invite.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     };
-    let from = Pii::new(session::address(&invite.from.uri));
     let route = match desk.route(query).await {
         Ok(route) => route,
         Err(refused) => {
@@ -35,6 +36,10 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
             return;
         }
     };
+    // Rows hold numbers in one form, however the trunk writes them.
+    let numbered = |number: &Option<E164>| number.as_ref().map(|number| number.as_str().to_owned());
+    let from = Pii::new(numbered(&route.from).unwrap_or_else(|| session::address(&invite.from.uri)));
+    let to = Pii::new(numbered(&route.to).unwrap_or(to));
     let created_at_ms = leg::unix_ms();
     let live = LiveCall {
         id,
@@ -44,12 +49,14 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         status: Status::Pending,
         activity: None,
         from: from.clone(),
-        to: Pii::new(to.clone()),
+        to: to.clone(),
+        number: route.number,
+        trunk: route.trunk,
         agent: route.agent.name.clone(),
         created_at_ms,
         answered_at_ms: None,
     };
-    let seat = match desk.admit(live) {
+    let seat = match desk.admit(live, route.bounds) {
         Ok(seat) => seat,
         Err(refused) => return desk.sip.reject(call, refusal(refused)),
     };
@@ -59,11 +66,13 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         channel: Channel::Sip,
         direction: Direction::Inbound,
         from: from.clone(),
-        to: Pii::new(to),
+        to,
+        number_id: route.number,
+        trunk_id: route.trunk,
         agent_id: route.agent_id,
         agent_version: route.agent_version,
         config: serde_json::to_value(&*route.agent).ok(),
-        variables: Map::new(),
+        variables: route.variables,
         metadata: Map::new(),
         sip_call_id: Some(invite.call_id.clone()),
         node_id: desk.house.node.clone(),

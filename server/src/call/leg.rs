@@ -80,7 +80,7 @@ pub fn reserve(media: &Media) -> Result<Ports, PhoneError> {
     media.reserve().map_err(|error| PhoneError::NotAnswered(error.to_string()))
 }
 
-/// Sends an INVITE with an offer; `placed` is told its call before any event of it can come.
+/// Sends an INVITE with an offer; `from` is a URI, or one with a display name; `placed` is told its call before any event of it can come.
 ///
 /// # Errors
 /// When the addresses cannot be used or the way there cannot be opened.
@@ -90,16 +90,18 @@ pub async fn invite(
     from: &str,
     remote: SocketAddr,
     ability: &Ability,
+    headers: Vec<(String, String)>,
     placed: impl FnOnce(CallHandle) + Send + 'static,
 ) -> Result<CallHandle, PhoneError> {
     let tcp = to.contains(";transport=tcp");
     let transport = if tcp { Transport::Tcp } else { Transport::Udp };
     let to = to.parse().map_err(|_| PhoneError::Uri(to.to_owned()))?;
-    let from = from.parse().map(NameAddr::new).map_err(|_| PhoneError::Uri(from.to_owned()))?;
+    let from = NameAddr::parse(from.as_bytes()).map_err(|_| PhoneError::Uri(from.to_owned()))?;
     let unreachable = |error: wire::sip::SipError| PhoneError::NotAnswered(error.to_string());
     let flow = sip.flow_to(transport, remote).await.map_err(unreachable)?;
     let sdp = sip_stack::offer::offer(ability);
-    sip.invite_with(Outgoing::new(to, from, flow, sdp), placed).await.map_err(unreachable)
+    let outgoing = Outgoing { headers, ..Outgoing::new(to, from, flow, sdp) };
+    sip.invite_with(outgoing, placed).await.map_err(unreachable)
 }
 
 /// Milliseconds since 1970.

@@ -1,8 +1,9 @@
 //! One call, from INVITE to its last row: the only folder where SIP, media, conversation and records meet.
 //!
 //! `desk` (who is live, who answers) → `inbound` or `outbound` (until the answer) → `session` (until the end), with
-//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `tools` (what agents can do), `metrics` and `record` (the stereo file) beside it.
+//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `tools` (what agents can do), `bounds` (of trunks), `metrics` and `record` (the stereo file) beside it.
 
+mod bounds;
 pub mod desk;
 mod facts;
 mod inbound;

@@ -1,25 +1,39 @@
-//! A call that we place: an offer, patience, and the same session behind the answer.
+//! A call that we place: a plan, an offer to one gateway after the other, patience, and the same session behind the answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use control_api::{DialRefused, DialRequest, LiveCall, NewCall};
-use domain::{AgentSpec, Channel, Direction, EndedReason, Pii, Status};
+use control_api::{
+    DialRefused, DialRequest, Forbidden, Hop, LiveCall, NewCall, NoPlan, Plan, PlanQuery, Transport, permits,
+};
+use domain::{AgentId, AgentSpec, Channel, Direction, EndedReason, Status};
+use sip_stack::offer::Ability;
 use sip_stack::{Cause, Event};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use wire::media::Ports;
 
 use super::desk::Desk;
 use super::leg;
 use super::session::{Answered, Session};
 
 /// Accepts the request, makes the row, and lets the INVITE leave.
-pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>) -> Result<(), DialRefused> {
-    let to = request.to.expose().clone();
-    // Without trunks a call can go to a SIP URI only; numbers come with them.
-    let uri: sip_stack::Uri = to.parse().map_err(|_| DialRefused::BadAddress)?;
-    let remote = lookup(&uri).await.ok_or(DialRefused::BadAddress)?;
-    let from = request.from.as_ref().map_or_else(|| agent_address(&desk, remote), |from| from.expose().clone());
+pub(super) async fn dial(
+    desk: Desk,
+    request: DialRequest,
+    agent: Arc<AgentSpec>,
+    stored: Option<(AgentId, i64)>,
+) -> Result<(), DialRefused> {
+    let query = PlanQuery {
+        call: request.call,
+        tenant: request.tenant,
+        to: request.to.clone(),
+        from: request.from.clone(),
+        trunk: request.trunk,
+        variables: request.variables.clone(),
+    };
+    let plan = desk.directory.plan(&query).await.map_err(refused)?;
+    let from = plan.from.clone().unwrap_or_else(|| ours(&desk, &plan).into());
     let created_at_ms = leg::unix_ms();
     let live = LiveCall {
         id: request.call,
@@ -28,13 +42,15 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         direction: Direction::Outbound,
         status: Status::Pending,
         activity: None,
-        from: Pii::new(from.clone()),
+        from: from.clone(),
         to: request.to.clone(),
+        number: plan.number,
+        trunk: plan.trunk,
         agent: agent.name.clone(),
         created_at_ms,
         answered_at_ms: None,
     };
-    let seat = desk.admit(live).map_err(|refused| match refused {
+    let seat = desk.admit(live, plan.bounds).map_err(|refused| match refused {
         control_api::Refused::Draining => DialRefused::Draining,
         _ => DialRefused::NoCapacity,
     })?;
@@ -44,10 +60,12 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         livemode: request.livemode,
         channel: Channel::Sip,
         direction: Direction::Outbound,
-        from: Pii::new(from.clone()),
+        from: from.clone(),
         to: request.to.clone(),
-        agent_id: None,
-        agent_version: None,
+        number_id: plan.number,
+        trunk_id: plan.trunk,
+        agent_id: stored.map(|(id, _)| id),
+        agent_version: stored.map(|(_, version)| version),
         config: serde_json::to_value(&*agent).ok(),
         variables: request.variables.clone(),
         metadata: request.metadata.clone(),
@@ -57,73 +75,170 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         created_at_ms,
     };
     let ring = Duration::from_millis(request.ring_timeout_ms.unwrap_or(agent.limits.ring_timeout_ms));
-    let ability = leg::ability(&ports, desk.media_address(remote));
-    let mut session = Session::prepare_outbound(desk.clone(), seat, created, agent, &request);
-    tokio::spawn(async move {
-        let (route, mut events) = unbounded_channel();
-        let watch = {
-            let desk = desk.clone();
-            move |call| desk.connect(call, route)
-        };
-        let call = match leg::invite(&desk.sip, &to, &sip_uri(&from, ability.address), remote, &ability, watch).await {
-            Ok(call) => call,
-            Err(error) => {
-                tracing::warn!(call_id = %session.id(), %error, "the INVITE cannot leave");
-                return session.end(EndedReason::Unreachable, None, None);
-            }
-        };
-        session.call = call;
-        session.status(Status::Initiating, None);
-        let talk = match session.prepare() {
-            Ok(talk) => talk,
-            Err(error) => {
-                tracing::error!(call_id = %session.id(), %error, "the agent cannot be run");
-                desk.sip.end(call);
-                return session.end(EndedReason::AgentFailed, None, None);
-            }
-        };
-        let patience = tokio::time::sleep(ring);
-        tokio::pin!(patience);
-        let answer = loop {
-            tokio::select! {
-                event = events.recv() => match event {
-                    Some(Event::Ringing { status, .. }) => session.status(Status::Ringing, Some(status)),
-                    Some(Event::Answered { sdp, .. }) => break sdp,
-                    Some(Event::Ended { cause, .. }) => return session.over(cause),
-                    Some(_) => {}
-                    None => return session.over(Cause::Timeout),
-                },
-                () = &mut patience => {
-                    desk.sip.end(call);
-                    return session.end(EndedReason::NoAnswer, None, None);
-                }
-                _ = session.asked_to_end() => {
-                    desk.sip.end(call);
-                    return session.end(EndedReason::Canceled, None, None);
-                }
-            }
-        };
-        match sip_stack::offer::accept(&ability, &answer) {
-            Ok(plan) => session.run(Answered { ports, plan, ability, talk, events }).await,
-            Err(refused) => {
-                desk.sip.end(call);
-                session.end(EndedReason::CodecMismatch, Some(refused.status), None);
-            }
-        }
-    });
+    let session = Session::prepare_outbound(desk.clone(), seat, created, agent, &request);
+    tokio::spawn(place(desk, session, plan, ports, ring));
     Ok(())
 }
 
-async fn lookup(uri: &sip_stack::Uri) -> Option<SocketAddr> {
-    let host = uri.host().to_owned();
-    let port = uri.port().unwrap_or(5060);
-    tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.ok()?.next()
+fn refused(why: NoPlan) -> DialRefused {
+    match why {
+        NoPlan::Forbidden(Forbidden::Malformed | Forbidden::Unresolved) => DialRefused::BadAddress,
+        NoPlan::Forbidden(why) => DialRefused::Forbidden(why),
+        NoPlan::CallerIdNotOwned => DialRefused::CallerIdNotOwned,
+        NoPlan::NoTrunk => DialRefused::NoTrunk,
+        NoPlan::Store(error) => {
+            tracing::error!(%error, "store failed while planning a call");
+            DialRefused::StoreUnavailable
+        }
+    }
 }
 
-fn agent_address(desk: &Desk, remote: SocketAddr) -> String {
-    format!("sip:sidetone@{}", desk.media_address(remote))
+/// Tries the gateways one after the other until one answers, all have failed, or patience ends.
+async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring: Duration) {
+    let talk = match session.prepare() {
+        Ok(talk) => talk,
+        Err(error) => {
+            tracing::error!(call_id = %session.id(), %error, "the agent cannot be run");
+            return session.end(EndedReason::AgentFailed, None, None);
+        }
+    };
+    let patience = tokio::time::Instant::now() + ring;
+    let mut last = None;
+    let mut begun = false;
+    let hops = desk.by_health(plan.hops.clone());
+    let count = hops.len();
+    for (n, hop) in hops.into_iter().enumerate() {
+        let Some((ability, remote)) = reach(&desk, &hop, &ports).await else {
+            tracing::warn!(call_id = %session.id(), host = hop.host, "this gateway cannot be reached");
+            desk.ban(&hop, Instant::now() + plan.ban);
+            continue;
+        };
+        let own = format!("sip:sidetone@{}", ability.address);
+        let from = match &hop.from {
+            Some(from) => from.expose().clone(),
+            None => plan.from.as_ref().map_or(own, |from| sip_uri(from.expose(), ability.address)),
+        };
+        let headers = hop.headers.iter().map(|(name, value)| (name.clone(), value.expose().clone())).collect();
+        let (route, mut events) = unbounded_channel();
+        let connect = {
+            let desk = desk.clone();
+            move |call| desk.connect(call, route)
+        };
+        session.call = match leg::invite(&desk.sip, hop.to.expose(), &from, remote, &ability, headers, connect).await {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::warn!(call_id = %session.id(), host = hop.host, %error, "the INVITE cannot leave");
+                desk.ban(&hop, Instant::now() + plan.ban);
+                continue;
+            }
+        };
+        if !begun {
+            session.status(Status::Initiating, None);
+            begun = true;
+        }
+        let next = (n + 1 < count).then_some(plan.next_after);
+        match attempt(&desk, &mut session, &mut events, patience, next, &plan.next_on).await {
+            Outcome::Answered(sdp) => {
+                return match sip_stack::offer::accept(&ability, &sdp) {
+                    Ok(plan) => session.run(Answered { ports, plan, ability, talk, events }).await,
+                    Err(refused) => {
+                        desk.sip.end(session.call);
+                        session.end(EndedReason::CodecMismatch, Some(refused.status), None);
+                    }
+                };
+            }
+            Outcome::Over(reason) => {
+                desk.sip.end(session.call);
+                return session.end(reason, None, None);
+            }
+            Outcome::Ended(cause) => return session.over(cause),
+            Outcome::Next(cause) => {
+                tracing::info!(call_id = %session.id(), host = hop.host, ?cause, "the next gateway is tried");
+                desk.ban(&hop, Instant::now() + plan.ban);
+                last = Some(cause);
+            }
+        }
+    }
+    match last {
+        Some(cause) => session.over(cause),
+        None => session.end(EndedReason::Unreachable, None, None),
+    }
 }
 
-fn sip_uri(from: &str, ours: std::net::IpAddr) -> String {
+/// How one gateway took it.
+enum Outcome {
+    Answered(sip_stack::Sdp),
+    /// It ended, and no other gateway would help.
+    Ended(Cause),
+    /// We end it.
+    Over(EndedReason),
+    /// Another gateway may do better.
+    Next(Cause),
+}
+
+async fn attempt(
+    desk: &Desk,
+    session: &mut Session,
+    events: &mut UnboundedReceiver<Event>,
+    patience: tokio::time::Instant,
+    next_after: Option<Duration>,
+    next_on: &[u16],
+) -> Outcome {
+    let mut silent = true;
+    let silence = tokio::time::sleep(next_after.unwrap_or_default());
+    tokio::pin!(silence);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(Event::Ringing { status, .. }) => {
+                    silent = false;
+                    session.status(Status::Ringing, Some(status));
+                }
+                Some(Event::Answered { sdp, .. }) => return Outcome::Answered(sdp),
+                Some(Event::Ended { cause, .. }) => {
+                    let status = match cause {
+                        Cause::Rejected(status) => status,
+                        // Nothing came back at all (RFC 3261 §8.1.3.1: treat as 408).
+                        _ => 408,
+                    };
+                    let help = next_after.is_some() && next_on.contains(&status);
+                    return if help { Outcome::Next(cause) } else { Outcome::Ended(cause) };
+                }
+                Some(_) => {}
+                None => return Outcome::Ended(Cause::Timeout),
+            },
+            () = &mut silence, if silent && next_after.is_some() => {
+                desk.sip.end(session.call);
+                return Outcome::Next(Cause::Timeout);
+            }
+            () = tokio::time::sleep_until(patience) => return Outcome::Over(EndedReason::NoAnswer),
+            _ = session.asked_to_end() => return Outcome::Over(EndedReason::Canceled),
+        }
+    }
+}
+
+/// The address of a hop, judged again now that its name has been resolved, and what we offer there.
+async fn reach(desk: &Desk, hop: &Hop, ports: &Ports) -> Option<(Ability, SocketAddr)> {
+    if hop.transport == Transport::Tls {
+        return None;
+    }
+    let remote = match hop.addresses.first() {
+        Some(judged) => *judged,
+        None => {
+            let private = &desk.house.checked.private;
+            let found = tokio::net::lookup_host((hop.host.as_str(), hop.port)).await.ok()?;
+            found.into_iter().find(|address| permits(private, address.ip()))?
+        }
+    };
+    Some((leg::ability(ports, desk.media_address(remote)), remote))
+}
+
+/// The node's own address towards the first hop, for the row of a call that shows no number.
+fn ours(desk: &Desk, plan: &Plan) -> String {
+    let remote = plan.hops.first().and_then(|hop| hop.addresses.first());
+    remote.map_or_else(|| "anonymous".into(), |remote| format!("sip:sidetone@{}", desk.media_address(*remote)))
+}
+
+fn sip_uri(from: &str, ours: IpAddr) -> String {
     if from.starts_with("sip:") || from.starts_with("sips:") { from.to_owned() } else { format!("sip:{from}@{ours}") }
 }

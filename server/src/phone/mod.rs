@@ -109,7 +109,7 @@ pub async fn run(options: Options) -> Result<ExitCode, PhoneError> {
     let ports = leg::reserve(&media)?;
     let ability = leg::ability(&ports, address);
     let from = if options.from.contains('@') { options.from.clone() } else { format!("{}@{address}", options.from) };
-    let call = leg::invite(&sip, &options.uri, &format!("sip:{from}"), remote, &ability, |_| ()).await?;
+    let call = leg::invite(&sip, &options.uri, &format!("sip:{from}"), remote, &ability, Vec::new(), |_| ()).await?;
 
     let answered = timeout(ANSWER_WITHIN, answer(&mut events)).await;
     let answer = match answered {

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{AgentSpec, CallId, Direction, EndedReason, Status, agent::fault::Fault, phone::E164};
+use domain::{AgentSpec, CallId, Direction, EndedReason, NumberId, Status, TrunkId, agent::fault::Fault};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -23,6 +23,7 @@ use crate::{
         list::{List, Listing},
         query::{self, NoParameters, PageQuery, Paged, Query},
     },
+    routing::is_address,
     store::calls::CallFilter,
     time::rfc3339,
     view::{AgentRef, Call, CostBrief, Party},
@@ -108,8 +109,11 @@ pub(crate) async fn get(
 pub(crate) struct NewCallBody {
     /// A `sip:` URI, or a number in international form where a trunk can dial it.
     to: String,
-    /// What the callee sees; the node's default when absent.
+    /// What the callee sees: a number of the tenant's or its id; the tenant's oldest when absent. A `sip:` URI for calls to one.
     from: Option<String>,
+    /// The trunk to take; that of the number shown when absent.
+    #[schema(value_type = Option<String>)]
+    trunk_id: Option<TrunkId>,
     /// Id of a stored agent or name of an agent file. One of `agent_id` and `agent` is needed.
     agent_id: Option<String>,
     /// A whole agent, for this call only.
@@ -156,6 +160,7 @@ pub(crate) async fn create(
         livemode: actor.livemode,
         to: new.to.into(),
         from: new.from.map(Into::into),
+        trunk: new.trunk_id,
         agent,
         variables: new.variables,
         metadata: new.metadata,
@@ -244,7 +249,16 @@ fn refused(refusal: DialRefused) -> ApiError {
     match refusal {
         DialRefused::UnknownAgent => ApiError::not_found().at("agent_id"),
         DialRefused::BadAddress => ApiError::invalid("to", "this node cannot dial that address"),
-        DialRefused::Forbidden => forbidden("that destination is not allowed"),
+        DialRefused::Forbidden(why) => forbidden(&format!("that destination is not allowed: {why}")),
+        DialRefused::CallerIdNotOwned => {
+            ApiError::new(StatusCode::BAD_REQUEST, "caller_id_not_owned", "from is not a number of this tenant")
+                .at("from")
+        }
+        DialRefused::NoTrunk => {
+            let message = "no enabled trunk of this tenant takes outbound calls; add one with POST /api/v1/trunks";
+            ApiError::new(StatusCode::CONFLICT, "no_trunk", message)
+        }
+        DialRefused::StoreUnavailable => ApiError::store_unavailable(),
         DialRefused::NoCapacity => {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_capacity", "the node is full").retry_after(5)
         }
@@ -255,14 +269,14 @@ fn refused(refusal: DialRefused) -> ApiError {
 }
 
 fn check(new: &NewCallBody) -> Result<AgentChoice, ApiError> {
-    if !dialable(&new.to) {
+    if !is_address(&new.to) {
         return Err(ApiError::invalid(
             "to",
             "to is a sip: URI or a number in international form, at most 255 characters",
         ));
     }
-    if new.from.as_deref().is_some_and(|from| !dialable(from)) {
-        return Err(ApiError::invalid("from", "from is a sip: URI or a number in international form"));
+    if new.from.as_deref().is_some_and(|from| !is_address(from) && from.parse::<NumberId>().is_err()) {
+        return Err(ApiError::invalid("from", "from is a number in international form, the id of one, or a sip: URI"));
     }
     let within = |field, value: Option<u64>, min, max| match value {
         Some(value) if !(min..=max).contains(&value) => {
@@ -293,15 +307,6 @@ fn check(new: &NewCallBody) -> Result<AgentChoice, ApiError> {
     }
 }
 
-/// A number, or a SIP URI without anything that could break out of a header line.
-fn dialable(address: &str) -> bool {
-    let uri = address.strip_prefix("sip:").or_else(|| address.strip_prefix("sips:"));
-    let sound = |rest: &str| {
-        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b'?'))
-    };
-    address.len() <= 255 && (uri.is_some_and(sound) || address.parse::<E164>().is_ok())
-}
-
 fn of_live(call: &crate::LiveCall) -> Call {
     Call {
         id: call.id.to_string(),
@@ -317,8 +322,8 @@ fn of_live(call: &crate::LiveCall) -> Call {
         degraded: false,
         from: Party { address: call.from.expose().clone() },
         to: Party { address: call.to.expose().clone() },
-        number_id: None,
-        trunk_id: None,
+        number_id: call.number.map(|id| id.to_string()),
+        trunk_id: call.trunk.map(|id| id.to_string()),
         agent: Some(AgentRef { id: None, name: Some(call.agent.clone()), version: None, mode: None }),
         variables: Map::new(),
         metadata: Map::new(),

@@ -1,0 +1,8 @@
+//! Calls find who answers them and how they leave.
+
+mod inbound;
+mod numbers;
+mod outbound;
+mod rows;
+mod rules;
+mod trunks;
