@@ -1,4 +1,4 @@
-//! Local stand-ins for the vendors: the same words on the wire as Deepgram, OpenAI and ElevenLabs, with knobs for latency and faults.
+//! Local stand-ins for the vendors: the same words on the wire as Deepgram, OpenAI and ElevenLabs, and those who carry mail, with knobs for latency and faults.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod deepgram;
@@ -6,11 +6,15 @@ mod elevenlabs;
 mod knobs;
 mod mulaw;
 mod openai;
+mod resend;
 mod running;
+mod smtp;
 mod socket;
 
 pub use deepgram::Deepgram;
 pub use elevenlabs::ElevenLabs;
 pub use knobs::{Fault, Knobs, Reply, ToolCall};
 pub use openai::OpenAi;
+pub use resend::Resend;
 pub use running::{Running, start_all};
+pub use smtp::{Letter, SmtpSink};

@@ -1,9 +1,9 @@
-//! OpenAI `POST /v1/chat/completions`, streamed: scripted answers, cut over TCP writes where it hurts most.
+//! OpenAI `POST /v1/chat/completions`, scripted answers, whole or streamed, and then cut over TCP writes where it hurts most.
 
 use std::{io, sync::Arc};
 
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, Bytes},
     extract::State,
     http::HeaderMap,
@@ -51,6 +51,11 @@ async fn complete(State(stage): State<Arc<Stage>>, headers: HeaderMap, body: Byt
     if let Err(wrong) = check(&request) {
         return refused(400, None, "invalid_request", wrong);
     }
+    if request["stream"] != json!(true) {
+        let reply = choose(&request, &stage.knobs);
+        sleep(stage.knobs.first_byte).await;
+        return Json(whole(&request, &reply)).into_response();
+    }
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(answer(sender, request, stage, fault));
     // `Fault::Drop` ends the body by an error, which breaks the connection instead of ending the chunks.
@@ -69,9 +74,6 @@ fn refused(status: u16, retry_after: Option<u32>, code: &str, message: &str) -> 
 
 /// What OpenAI answers with 400.
 fn check(request: &Value) -> Result<(), &'static str> {
-    if request["stream"] != json!(true) {
-        return Err("This simulator only streams.");
-    }
     if !request["model"].is_string() {
         return Err("you must provide a model parameter");
     }
@@ -115,6 +117,14 @@ fn choose(request: &Value, knobs: &Knobs) -> Reply {
         Some(reply) => reply,
         None => Reply { text: knobs.default_reply.clone(), ..Reply::default() },
     }
+}
+
+/// An answer in one piece.
+fn whole(request: &Value, reply: &Reply) -> Value {
+    let (read, written) = (request["messages"].to_string().len() / 4, reply.text.len() / 4);
+    json!({"id": "chatcmpl-sim", "object": "chat.completion", "created": 1, "model": request["model"],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}})
 }
 
 /// The events of an answer, without the `data: ` before them.
