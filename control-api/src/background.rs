@@ -7,15 +7,15 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Store,
-    jobs::{Context, Handler, Timetable, Workers},
+    Store, after,
+    jobs::{Context, Handler, Round, Timetable, Workers},
     outbox::{self, Consumer, Hub, Rollups},
     time::Clock,
 };
 
 /// Who reads published events.
 fn consumers() -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(Rollups)]
+    vec![Arc::new(Rollups), Arc::new(after::Ended)]
 }
 
 /// Who does jobs.
@@ -25,7 +25,7 @@ fn handlers() -> Vec<Arc<dyn Handler>> {
 
 /// Which jobs come round.
 fn timetable() -> Timetable {
-    Timetable(Vec::new())
+    Timetable(vec![Round { kind: after::PURGE, every_ms: after::PURGE_EVERY_MS }])
 }
 
 /// How a node's background is set up.

@@ -7,13 +7,17 @@
 
 use std::{future::Future, pin::Pin};
 
+mod after;
+mod analytics;
 mod audit;
 mod background;
 mod directory;
+mod files;
 mod http;
 mod invariants;
 mod jobs;
 mod journal;
+mod leads;
 mod mail;
 mod money;
 mod outbox;
@@ -26,15 +30,17 @@ mod switchboard;
 mod time;
 mod view;
 
+pub use after::{AfterSettings, AnalysisSettings, Analyst, Purge, after_call};
 pub use background::{Background, BackgroundSettings};
 pub use directory::{Bounds, Directory, Refused, Route, RouteQuery};
+pub use files::{Exporter, FilesSettings};
 pub use http::{App, openapi, router};
 pub use invariants::{Broken, INVARIANTS, Invariant};
 pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
 pub use journal::{
     Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
 };
-pub use mail::{NewMail, Queued, queue as queue_mail};
+pub use mail::{GatewayError, MailSettings, NewMail, Queued, Sender, SmtpTls, queue as queue_mail};
 pub use money::{
     Adjustment, Admission, Cover, FINAL_AFTER_MS, Forbidden, Grant, Item, Limit, Movement, NotAdmitted, NotMoved,
     NotRenewed, RENEW_AFTER_MS, Used, WARN_MS, callable,

@@ -2,12 +2,16 @@
 
 use serde::Deserialize;
 
+use crate::FilesSettings;
+
 /// All rooms.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The API over HTTP.
     pub http: HttpSettings,
+    /// Where exports lie.
+    pub files: FilesSettings,
 }
 
 /// Whom the API answers in a browser.

@@ -64,6 +64,12 @@ ids! {
     RecordingId,
     /// One durable event.
     EventId,
+    /// Someone who called and may become a customer.
+    LeadId,
+    /// A tenant's mail template.
+    EmailTemplateId,
+    /// A file that was made to be fetched.
+    FileId,
     /// A booking or a message that an agent took.
     TakenId,
     /// A credential of a program.

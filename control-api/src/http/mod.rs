@@ -5,6 +5,7 @@ mod body;
 mod change;
 mod cursor;
 mod door;
+mod download;
 mod envelope;
 mod error;
 mod etag;
@@ -14,6 +15,7 @@ mod list;
 mod query;
 mod rate;
 mod routes;
+mod wav;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,6 +34,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use actor::Actor;
+pub(crate) use download::below;
+pub(crate) use error::ApiError;
 
 use crate::{Hub, Journal, NodeKey, Settings, Store, StoreDirectory, Switchboard};
 
@@ -69,6 +73,8 @@ const BODY_LIMIT: usize = 1 << 20;
         (name = "numbers", description = "Telephone numbers, what they do with calls, and numbers that are not called"),
         (name = "trunks", description = "Ways to and from carriers, and rules for the calls that come by them"),
         (name = "calls", description = "Place, watch, end and read calls"),
+        (name = "analytics", description = "What calls add up to"),
+        (name = "leads", description = "Who called and may become a customer, and mail to them"),
         (name = "records", description = "What agents took down"),
         (name = "events", description = "What happened, as it happens"),
         (name = "operations", description = "The node itself"),
@@ -117,11 +123,32 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::calls::get))
         .routes(routes!(routes::calls::end))
         .routes(routes!(routes::transcript::transcript))
-        .routes(routes!(routes::recording::recording))
+        .routes(routes!(routes::recording::recording, routes::recording::delete))
         .routes(routes!(routes::recording::signed))
         .routes(routes!(routes::records::events))
         .routes(routes!(routes::records::latency))
         .routes(routes!(routes::events::list))
+        .routes(routes!(routes::analysis::summary))
+        .routes(routes!(routes::analysis::analyze))
+        .routes(routes!(routes::exports::calls))
+        .routes(routes!(routes::exports::leads))
+        .routes(routes!(routes::exports::file))
+        .routes(routes!(routes::exports::content))
+        .routes(routes!(routes::analytics::stats))
+        .routes(routes!(routes::analytics::overview))
+        .routes(routes!(routes::analytics::calls))
+        .routes(routes!(routes::analytics::agents))
+        .routes(routes!(routes::analytics::latency))
+        .routes(routes!(routes::analytics::costs))
+        .routes(routes!(routes::analytics::sentiment))
+        .routes(routes!(routes::analytics::report))
+        .routes(routes!(routes::leads::list, routes::leads::create))
+        .routes(routes!(routes::leads::get, routes::leads::replace, routes::leads::patch, routes::leads::delete))
+        .routes(routes!(routes::leads::notes, routes::leads::note))
+        .routes(routes!(routes::leads::email))
+        .routes(routes!(routes::templates::list, routes::templates::create))
+        .routes(routes!(routes::templates::get, routes::templates::replace, routes::templates::delete))
+        .routes(routes!(routes::templates::preview))
         .routes(routes!(routes::taken::bookings))
         .routes(routes!(routes::taken::messages))
         .routes(routes!(routes::operations::health))

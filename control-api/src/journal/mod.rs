@@ -19,7 +19,7 @@ use domain::CallId;
 use tokio::sync::{mpsc, oneshot};
 
 pub use entry::{Ended, Entry, NewCall, Orphan, RecordingStage, RecordingState};
-pub(crate) use writer::{Stamped, apply, is_refusal};
+pub(crate) use writer::{Stamped, apply, is_refusal, tell};
 
 use crate::{Store, time::now_ms};
 

@@ -347,6 +347,21 @@ async fn emit(
     Ok(())
 }
 
+/// Adds an event to a call inside the caller's transaction, which then holds the call's row; false when there is no such call.
+pub(crate) async fn tell(
+    db: &mut AnyConnection,
+    call: CallId,
+    name: Name,
+    data: Value,
+    at_ms: i64,
+) -> Result<bool, sqlx::Error> {
+    let id = call.to_string();
+    let Some(mut head) = open(db, &id).await? else { return Ok(false) };
+    emit(db, &id, &mut head, name, data, at_ms).await?;
+    save(db, &id, &head).await?;
+    Ok(true)
+}
+
 /// An event whose data is the call itself.
 async fn emit_call(
     db: &mut AnyConnection,

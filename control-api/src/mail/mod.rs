@@ -2,9 +2,19 @@
 //!
 //! The row of `emails` holds the words until the mail has left or is given up; after that only to whom, when and why remain.
 
+mod gateway;
+mod send;
+mod settings;
+mod template;
+
 use domain::{Pii, TenantId};
 use serde_json::json;
 use sqlx::{AnyConnection, Row as _};
+
+pub use gateway::GatewayError;
+pub use send::Sender;
+pub use settings::{MailSettings, SmtpTls};
+pub(crate) use template::{Escape, Template, TemplateError};
 
 use crate::{
     jobs::{NewJob, enqueue},
@@ -13,7 +23,7 @@ use crate::{
 };
 
 /// The job that sends.
-const SEND: &str = "mail.send";
+pub(crate) const SEND: &str = "mail.send";
 
 /// A mail to be sent.
 #[derive(Clone, Debug)]
@@ -99,11 +109,69 @@ pub async fn queue(tx: &mut AnyConnection, mail: NewMail) -> Result<Queued, sqlx
 }
 
 /// Whether an address wants no mail of a tenant.
-async fn is_suppressed(db: &mut AnyConnection, tenant: TenantId, address: &str) -> Result<bool, sqlx::Error> {
+pub(crate) async fn is_suppressed(
+    db: &mut AnyConnection,
+    tenant: TenantId,
+    address: &str,
+) -> Result<bool, sqlx::Error> {
     let row = sqlx::query("SELECT address FROM email_suppressions WHERE tenant_id = $1 AND address = $2")
         .bind(tenant.to_string())
         .bind(address.to_lowercase())
         .fetch_optional(db)
         .await?;
     Ok(row.is_some())
+}
+
+/// Notes that an address wants no mail of a tenant, or that none reaches it.
+pub(crate) async fn suppress(
+    db: &mut AnyConnection,
+    tenant: &str,
+    address: &str,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO email_suppressions (tenant_id, address, reason, created_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (tenant_id, address) DO NOTHING",
+    )
+    .bind(tenant.to_owned())
+    .bind(address.to_lowercase())
+    .bind(storable(reason))
+    .bind(now_ms())
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// `john@example.com` as others may see it: `j•••@example.com`.
+pub(crate) fn masked(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((user, host)) => format!("{}•••@{host}", user.chars().next().map(String::from).unwrap_or_default()),
+        None => "•••".into(),
+    }
+}
+
+/// Whether a text is one address that a mail can go to: no display name, no list, nothing that could end a header line.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.len() <= 254 && text.is_ascii() && text.parse::<lettre::Address>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_shows_its_host_and_one_letter() {
+        assert_eq!(masked("john@example.com"), "j•••@example.com");
+        assert_eq!(masked("nobody"), "•••");
+    }
+
+    #[test]
+    fn lists_names_and_line_ends_are_no_address() {
+        assert!(is_address("john.smith+x@mail.example.com"));
+        for wrong in
+            ["", "john", "a@b@c", "John <a@example.com>", "a@example.com,b@example.com", "a@x.com\r\nBcc: b@x.com"]
+        {
+            assert!(!is_address(wrong), "{wrong}");
+        }
+    }
 }

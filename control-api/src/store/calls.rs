@@ -1,6 +1,7 @@
 //! Calls as they are read: one row, or a page by keyset.
 
 use domain::{CallId, TenantId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{Any, AssertSqlSafe, Row as _, any::AnyRow};
 
@@ -25,11 +26,11 @@ const SELECT: &str = "SELECT c.id, c.tenant_id, c.livemode, c.channel, c.directi
       ON r.id = (SELECT r2.id FROM recordings r2 WHERE r2.call_id = c.id ORDER BY r2.created_at DESC, r2.id DESC LIMIT 1)";
 
 /// Which calls a list holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct CallFilter {
-    pub(crate) status: Option<&'static str>,
-    pub(crate) direction: Option<&'static str>,
-    pub(crate) ended_reason: Option<&'static str>,
+    pub(crate) status: Option<String>,
+    pub(crate) direction: Option<String>,
+    pub(crate) ended_reason: Option<String>,
     pub(crate) from: Option<String>,
     pub(crate) to: Option<String>,
 }
@@ -48,9 +49,9 @@ impl Store {
             ("c.livemode = {}".to_owned(), Bound::Number(livemode.into())),
         ];
         let texts = [
-            ("c.status", filter.status.map(str::to_owned)),
-            ("c.direction", filter.direction.map(str::to_owned)),
-            ("c.ended_reason", filter.ended_reason.map(str::to_owned)),
+            ("c.status", filter.status.clone()),
+            ("c.direction", filter.direction.clone()),
+            ("c.ended_reason", filter.ended_reason.clone()),
             ("c.from_addr", filter.from.clone()),
             ("c.to_addr", filter.to.clone()),
         ];

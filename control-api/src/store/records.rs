@@ -22,6 +22,7 @@ pub(crate) struct RecordingRow {
     pub(crate) bytes: Option<i64>,
     pub(crate) sha256: Option<String>,
     pub(crate) locator: String,
+    pub(crate) expires_at: Option<i64>,
 }
 
 impl Store {
@@ -101,7 +102,7 @@ impl Store {
 
     async fn one_recording(&self, column: &'static str, value: &str) -> Result<Option<RecordingRow>, sqlx::Error> {
         let sql = format!(
-            "SELECT id, tenant_id, state, format, channels, duration_ms, bytes, sha256, locator FROM recordings
+            "SELECT id, tenant_id, state, format, channels, duration_ms, bytes, sha256, locator, expires_at FROM recordings
              WHERE {column} = $1 ORDER BY created_at DESC, id DESC LIMIT 1"
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value.to_owned()).fetch_optional(self.pool()).await?;
@@ -116,6 +117,7 @@ impl Store {
                 bytes: row.try_get(6)?,
                 sha256: row.try_get(7)?,
                 locator: row.try_get(8)?,
+                expires_at: row.try_get(9)?,
             })
         })
         .transpose()

@@ -1,6 +1,8 @@
 //! The control plane on both of its databases: every test runs on SQLite and on a PostgreSQL that the suite starts itself.
 #![allow(clippy::unwrap_used)]
 
+mod after;
+mod analytics;
 mod calls;
 mod conventions;
 mod db;
@@ -10,6 +12,7 @@ mod fake;
 mod invariants;
 mod jobs;
 mod journal;
+mod leads;
 mod mail;
 mod money;
 mod outage;

@@ -1,15 +1,33 @@
 //! Recordings over HTTP: states, ranges, signed links.
 
 use axum::{body::Body, http::Request};
-use control_api::{Entry, RecordingStage, RecordingState};
+use control_api::{
+    AfterSettings, Background, BackgroundSettings, Clock, Entry, RecordingStage, RecordingState, after_call, now_ms,
+};
 use domain::RecordingId;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
     db::on_both,
     fake::{Client, conversation},
     invariants,
+    mail::until,
 };
+
+/// The header of a stereo file as the recorder writes it.
+fn stereo_header(frames: u32) -> Vec<u8> {
+    let data = frames * 4;
+    let mut header = b"RIFF".to_vec();
+    header.extend((data + 36).to_le_bytes());
+    header.extend(b"WAVEfmt ");
+    for (number, bytes) in [(16_u32, 4), (1, 2), (2, 2), (8000, 4), (32_000, 4), (4, 2), (16, 2)] {
+        header.extend(&number.to_le_bytes()[..bytes]);
+    }
+    header.extend(b"data");
+    header.extend(data.to_le_bytes());
+    header
+}
 
 fn writing() -> RecordingState {
     RecordingState {
@@ -72,6 +90,81 @@ on_both! {
 
         let events = client.get(&format!("/api/v1/calls/{call}/events?types=call.recording.*")).await.json();
         assert_eq!((events["data"].as_array().unwrap().len(), &events["data"][0]["data"]["bytes"]), (1, &200_000.into()));
+        invariants::hold(&db).await;
+    }
+
+    async fn one_side_of_a_recording_is_a_file_of_its_own(db) {
+        let client = Client::new(&db);
+        let call = conversation(&db.journal, db.tenant, 1_000_000);
+        let recording = writing();
+        let mut wav = stereo_header(8000);
+        for n in 0..8000_u16 {
+            wav.extend(n.to_le_bytes());
+            wav.extend((n ^ 0x5555).to_le_bytes());
+        }
+        std::fs::create_dir_all(db.folder.join("recordings/2026/11")).unwrap();
+        std::fs::write(db.folder.join("recordings/2026/11/a.wav"), &wav).unwrap();
+        db.journal.write(call, Entry::Recording(ready(&recording, wav.len() as u64)));
+        db.journal.flush().await;
+        let path = format!("/api/v1/calls/{call}/recording");
+        let agent = client.get_with(&format!("{path}?channel=agent"), "accept", "audio/wav").await;
+        assert_eq!((agent.status.as_u16(), agent.bytes.len()), (200, 44 + 16_000));
+        assert_eq!((agent.bytes[22], u16::from_le_bytes([agent.bytes[44], agent.bytes[45]])), (1, 0x5555));
+        // Any part of it is the same as that part of the whole.
+        for (first, last) in [(0, 10), (40, 50), (45, 46), (10_001, 16_043)] {
+            let request = client.request("GET", &format!("{path}?channel=agent")).header("accept", "audio/wav").header("range", format!("bytes={first}-{last}"));
+            let part = client.send(request.body(Body::empty()).unwrap()).await;
+            assert_eq!((part.status.as_u16(), &part.bytes[..]), (206, &agent.bytes[first..=last]), "{first}");
+        }
+        // The link of one side opens that side and no other.
+        let url = client.get(&format!("{path}?channel=agent")).await.json()["url"].as_str().unwrap().to_owned();
+        let open = async |url: String| client.send(Request::get(url).body(Body::empty()).unwrap()).await;
+        assert_eq!(open(url.clone()).await.bytes, agent.bytes);
+        assert_eq!(open(url.replace("channel=agent", "channel=caller")).await.status, 403);
+        assert_eq!(open(url.replace("&channel=agent", "")).await.status, 403);
+        assert_eq!(client.get(&format!("{path}?channel=left")).await.error().2.as_deref(), Some("channel"));
+        assert_eq!(client.get(&format!("{path}?format=ogg")).await.error().0, 406);
+        assert_eq!(client.get(&format!("{path}?format=mp3")).await.error().0, 400);
+    }
+
+    async fn a_recording_goes_at_its_date_or_when_it_is_deleted(db) {
+        let client = Client::new(&db);
+        let settings = AfterSettings { recordings: db.folder.join("recordings"), files: control_api::FilesSettings { dir: db.folder.join("files") }, ..AfterSettings::default() };
+        std::fs::create_dir_all(db.folder.join("recordings/2026/11")).unwrap();
+        let file = |name: &str| db.folder.join("recordings/2026/11").join(name);
+        let made = |name: &str, agent: serde_json::Value| {
+            std::fs::write(file(name), b"RIFF").unwrap();
+            let call = crate::after::talk(&db, &agent, &["A: Hello?", "C: hi"]);
+            let state = RecordingState { locator: format!("2026/11/{name}"), ..writing() };
+            db.journal.write(call, Entry::Recording(ready(&state, 4)));
+            call
+        };
+        let kept = made("a.wav", json!({"name": "x"}));
+        let analysed = made("b.wav", json!({"name": "x", "recording": {"retention_days": 0}}));
+        let short = made("c.wav", json!({"name": "x", "recording": {"retention_days": 7}}));
+        db.journal.flush().await;
+        let ahead = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let read = ahead.clone();
+        let clock = Clock::new(move || now_ms() + read.load(std::sync::atomic::Ordering::Relaxed));
+        let settings = BackgroundSettings { node: "n1".into(), handlers: after_call(&settings).unwrap(), clock };
+        let _background = Background::start(&db.store, settings).await.unwrap();
+        until(&db, "SELECT COUNT(*) FROM recordings WHERE expires_at > created_at", 3).await;
+        until(&db, "SELECT COUNT(*) FROM call_analyses WHERE state = 'done'", 3).await;
+        let state = async |call| client.get(&format!("/api/v1/calls/{call}/recording")).await.status.as_u16();
+        assert_eq!((state(kept).await, state(analysed).await, state(short).await), (200, 410, 200));
+        // Eight days on: the round of the hour takes what is past its date, file and all.
+        ahead.store(8 * 86_400_000, std::sync::atomic::Ordering::Relaxed);
+        for _ in 0..400 {
+            if !file("c.wav").exists() && !file("b.wav").exists() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        assert_eq!((file("a.wav").exists(), file("b.wav").exists(), file("c.wav").exists()), (true, false, false));
+        assert_eq!(state(short).await, 410);
+        let delete = client.request("DELETE", &format!("/api/v1/calls/{kept}/recording")).body(Body::empty()).unwrap();
+        assert_eq!(client.send(delete).await.status, 204);
+        assert_eq!((state(kept).await, file("a.wav").exists()), (410, false));
         invariants::hold(&db).await;
     }
 

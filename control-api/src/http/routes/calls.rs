@@ -30,8 +30,8 @@ use crate::{
 };
 
 /// Filters of the list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
+#[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// A status, e.g. `completed`.
@@ -46,6 +46,24 @@ pub(crate) struct ListQuery {
     to: Option<String>,
 }
 
+impl ListQuery {
+    /// The filter, its words checked.
+    pub(super) fn filter(self) -> Result<CallFilter, ApiError> {
+        let known = |word: &'static str| word.to_owned();
+        Ok(CallFilter {
+            status: query::word::<Status>("status", self.status.as_deref())?.map(Status::as_str).map(known),
+            direction: query::word::<Direction>("direction", self.direction.as_deref())?
+                .map(Direction::as_str)
+                .map(known),
+            ended_reason: query::word::<EndedReason>("ended_reason", self.ended_reason.as_deref())?
+                .map(EndedReason::as_str)
+                .map(known),
+            from: self.from,
+            to: self.to,
+        })
+    }
+}
+
 /// Calls, newest first.
 #[utoipa::path(get, path = "/api/v1/calls", tag = "calls", operation_id = "listCalls", params(PageQuery, ListQuery),
     security(("bearer" = []), ("api_key" = [])),
@@ -57,14 +75,7 @@ pub(crate) async fn list(
     Paged(page, query): Paged<ListQuery>,
 ) -> Result<Json<List<Call>>, ApiError> {
     actor.needs("calls:read")?;
-    let filter = CallFilter {
-        status: query::word::<Status>("status", query.status.as_deref())?.map(Status::as_str),
-        direction: query::word::<Direction>("direction", query.direction.as_deref())?.map(Direction::as_str),
-        ended_reason: query::word::<EndedReason>("ended_reason", query.ended_reason.as_deref())?
-            .map(EndedReason::as_str),
-        from: query.from,
-        to: query.to,
-    };
+    let filter = query.filter()?;
     let listing = Listing::open(&state, &actor, ("calls", &filter), &page).await?;
     let rows = state.app.store.calls(actor.tenant, actor.livemode, &filter, &listing.page).await?;
     Ok(Json(listing.close(rows, |(at, call)| (*at, call.id.clone()), |(_, call)| visible(&actor, call))))
