@@ -60,6 +60,12 @@ pub struct Config {
     pub store: Store,
     /// Recordings.
     pub recording: Recording,
+    /// Who carries mail.
+    pub mail: control_api::MailSettings,
+    /// The model that analyses calls.
+    pub analysis: control_api::AnalysisSettings,
+    /// Exports.
+    pub files: control_api::FilesSettings,
     /// Built-in speech.
     pub speech: Speech,
     /// Agents and who gets them.

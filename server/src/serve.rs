@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use control_api::{
-    App, Background, BackgroundSettings, Entry, HttpSettings, Journal, JournalSettings, NodeKey, RecordingStage,
-    RecordingState, Settings, Store, StoreDirectory,
+    AfterSettings, App, Background, BackgroundSettings, Entry, HttpSettings, Journal, JournalSettings, NodeKey,
+    RecordingStage, RecordingState, Settings, Store, StoreDirectory, after_call,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -59,7 +59,13 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let first = store.first_run(key).await.map_err(|error| format!("http.bootstrap_key: {error}"))?;
     let journal = Journal::start(store.clone(), JournalSettings::default());
     close_orphans(&house, &store, &journal).await?;
-    let settings = BackgroundSettings { node: house.node.clone(), ..BackgroundSettings::default() };
+    let after = after_call(&AfterSettings {
+        analysis: house.config.analysis.clone(),
+        mail: house.config.mail.clone(),
+        files: house.config.files.clone(),
+        recordings: house.config.recording.dir.clone(),
+    })?;
+    let settings = BackgroundSettings { node: house.node.clone(), handlers: after, ..BackgroundSettings::default() };
     let background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;
     if house.config.recording.enabled {
         let dir = &house.config.recording.dir;
@@ -83,7 +89,10 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let speech = open_speech(&house).await;
     let recordings = house.config.recording.dir.clone();
     let drain = Duration::from_secs(house.config.limits.drain_s);
-    let settings = Settings { http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() } };
+    let settings = Settings {
+        http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() },
+        files: house.config.files.clone(),
+    };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;
     let desk = Desk::new(Parts {
