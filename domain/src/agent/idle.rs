@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::fault::Warning;
-use super::tools::ToolKind;
+use super::tools::{Tool, ToolKind};
 use super::{AgentSpec, Mode};
 
 /// Path and what happens instead.
@@ -44,8 +44,11 @@ const IDLE: &[(&str, &str)] = &[
     ("sip", "headers do not become variables, and calls are answered at once"),
 ];
 
-/// Kinds of tools that run in calls.
-const RUNNING: &[ToolKind] = &[ToolKind::BookSlot, ToolKind::TakeMessage, ToolKind::Http, ToolKind::HangUp];
+/// Kinds of tools that run in calls, and the one that a model ends the call by, which it knows by its name.
+fn runs(tool: &Tool) -> bool {
+    matches!(tool.kind, ToolKind::BookSlot | ToolKind::TakeMessage)
+        || (tool.kind == ToolKind::HangUp && tool.name == "hang_up")
+}
 
 pub(super) fn warnings(agent: &AgentSpec) -> Vec<Warning> {
     let (document, bare) = (agent.document(), AgentSpec::default().document());
@@ -63,7 +66,7 @@ pub(super) fn warnings(agent: &AgentSpec) -> Vec<Warning> {
         ));
     }
     for (n, tool) in agent.tools.iter().enumerate() {
-        if tool.enabled && !RUNNING.contains(&tool.kind) {
+        if tool.enabled && !runs(tool) {
             let message = format!("tools of kind {} answer with an error in this version", tool.kind);
             warnings.push(Warning::new(format!("tools[{n}].kind"), message));
         }

@@ -91,13 +91,11 @@ pub(super) fn check(request: &Message) -> Result<(), Refused> {
         Err(UriError::Malformed) => return Err(bad("Malformed Request-URI")),
         Ok(_) | Err(UriError::Scheme) => {}
     }
-    // RFC 3261 §8.2.1 and RFC 4475 §3.1.1.2: 405 for what we know and do not serve, 501 for what nobody ever heard of.
-    match request.method() {
-        Some(Method::Other) => return Err(Refused::with(Refusal::new(501), Name::Allow, ALLOW)),
-        Some(Method::Register | Method::Subscribe | Method::Message | Method::Publish) => {
-            return Err(Refused::with(Refusal::new(405), Name::Allow, ALLOW));
-        }
-        _ => {}
+    // RFC 3261 §8.2.1. What nobody ever heard of could be answered 501 as well; 405 brings Allow, which helps whoever asks.
+    if let Some(Method::Other | Method::Register | Method::Subscribe | Method::Message | Method::Publish) =
+        request.method()
+    {
+        return Err(Refused::with(Refusal::new(405), Name::Allow, ALLOW));
     }
     if target == Err(UriError::Scheme) {
         return Err(Refusal::new(416).into());

@@ -17,7 +17,7 @@ fn statuses(text: impl AsRef<[u8]>) -> Vec<u16> {
 fn each_fault_has_its_number() {
     let invite = || request("INVITE", "1", "", OFFER);
     let cases: Vec<(&str, String, u16)> = vec![
-        ("unknown method", request("DANCE", "1", "", ""), 501),
+        ("unknown method", request("DANCE", "1", "", ""), 405),
         ("a method we do not serve", request("SUBSCRIBE", "1", "", ""), 405),
         ("an instant message", request("MESSAGE", "1", "", ""), 405),
         ("headers in the request uri", invite().replacen("sip:demo@192.0.2.2 ", "sip:demo@192.0.2.2?a=b ", 1), 400),

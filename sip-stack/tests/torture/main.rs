@@ -28,10 +28,10 @@ enum Verdict {
 /// Name, section, verdict. REGISTER and MESSAGE are refused with 405 by a user agent that is no registrar.
 const RFC_4475: [(&str, &str, Verdict); 49] = [
     ("wsinv", "3.1.1.1", Answered(481)),
-    ("intmeth", "3.1.1.2", Answered(501)),
+    ("intmeth", "3.1.1.2", Answered(405)),
     ("esc01", "3.1.1.3", Called),
     ("escnull", "3.1.1.4", Answered(405)),
-    ("esc02", "3.1.1.5", Answered(501)),
+    ("esc02", "3.1.1.5", Answered(405)),
     ("lwsdisp", "3.1.1.6", Answered(200)),
     ("longreq", "3.1.1.7", Called),
     ("dblreq", "3.1.1.8", Answered(405)),
