@@ -1,48 +1,40 @@
-//! Analytics over the roll-ups (API.md §1.9), and `calls/stats`.
+//! Analytics over the roll-ups (API.md §1.9).
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    extract::State as Extract,
-    http::header,
-    response::{IntoResponse, Response},
-};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use axum::{Json, extract::State as Extract};
+use serde::Serialize;
 use sqlx::Row as _;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     analytics::{Bucket, Histogram, Hour, Percentiles, Range, RangeQuery, Sentiment, Tally, Versions, percent},
-    files::{csv, export::Format},
     http::{
         State,
         actor::Actor,
-        body,
         error::{ApiError, ErrorEnvelope},
-        query::{NoParameters, Query},
+        query::Query,
     },
     time::{now_ms, rfc3339},
 };
 
-async fn open(state: &State, actor: &Actor, query: &RangeQuery) -> Result<Range, ApiError> {
+pub(super) async fn open(state: &State, actor: &Actor, query: &RangeQuery) -> Result<Range, ApiError> {
     actor.needs("analytics:read")?;
     let place = state.app.store.place(actor.tenant).await?;
     Range::read(query, &place, now_ms())
 }
 
-async fn hours(state: &State, actor: &Actor, range: &Range) -> Result<Vec<Hour>, ApiError> {
+pub(super) async fn hours(state: &State, actor: &Actor, range: &Range) -> Result<Vec<Hour>, ApiError> {
     Ok(state.app.store.hours(actor.tenant, actor.livemode, range).await?)
 }
 
-fn sum<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> Tally {
+pub(super) fn sum<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> Tally {
     let mut tally = Tally::default();
     hours.into_iter().for_each(|hour| tally.add(&hour.tally));
     tally
 }
 
-fn by<K: Ord>(hours: &[Hour], key: impl Fn(&Hour) -> K) -> BTreeMap<K, Vec<&Hour>> {
+pub(super) fn by<K: Ord>(hours: &[Hour], key: impl Fn(&Hour) -> K) -> BTreeMap<K, Vec<&Hour>> {
     let mut groups: BTreeMap<K, Vec<&Hour>> = BTreeMap::new();
     for hour in hours {
         groups.entry(key(hour)).or_default().push(hour);
@@ -386,86 +378,8 @@ pub(crate) async fn sentiment(
     }))
 }
 
-/// Which calls are counted, and by what.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct StatsQuery {
-    from: Option<String>,
-    to: Option<String>,
-    timezone: Option<String>,
-    /// `status` (the default), `agent`, `direction`, `day` or `hour`.
-    group_by: Option<String>,
-}
-
-/// Sums over calls.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Totals {
-    /// What the group is of; absent for the totals.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<String>,
-    calls: i64,
-    answered: i64,
-    completed: i64,
-    failed: i64,
-    /// Answered of all.
-    asr_pct: Option<f64>,
-    /// Average of answered calls.
-    acd_ms: Option<i64>,
-    minutes: f64,
-    charged_micros: i64,
-    success_pct: Option<f64>,
-}
-
-fn totals(group: Option<String>, hours: &[&Hour]) -> Totals {
-    let all = sum(hours.iter().copied());
-    let only = |outcome: &str| sum(hours.iter().copied().filter(|hour| hour.outcome == outcome)).calls;
-    Totals {
-        group,
-        calls: all.calls,
-        answered: all.answered,
-        completed: only("completed"),
-        failed: only("failed"),
-        asr_pct: all.answered_pct(),
-        acd_ms: all.average_ms(),
-        minutes: all.minutes(),
-        charged_micros: all.charged_micros,
-        success_pct: all.success_pct(),
-    }
-}
-
-/// Totals and groups.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Stats {
-    totals: Totals,
-    groups: Vec<Totals>,
-}
-
-/// Ended calls, counted.
-#[utoipa::path(get, path = "/api/v1/calls/stats", tag = "calls", operation_id = "getCallStats", params(StatsQuery),
-    security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, body = Stats), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope)))]
-pub(crate) async fn stats(
-    Extract(state): Extract<State>,
-    actor: Actor,
-    Query(query): Query<StatsQuery>,
-) -> Result<Json<Stats>, ApiError> {
-    let StatsQuery { from, to, timezone, group_by } = query;
-    let group_by = group_by.as_deref().unwrap_or("status");
-    if !["status", "agent", "direction", "day", "hour"].contains(&group_by) {
-        return Err(ApiError::invalid("group_by", "group_by is status, agent, direction, day or hour"));
-    }
-    let range = open(&state, &actor, &RangeQuery { from, to, timezone, ..RangeQuery::default() }).await?;
-    let hours = hours(&state, &actor, &range).await?;
-    let groups = by(&hours, |hour| dimension(&range, hour, group_by));
-    Ok(Json(Stats {
-        totals: totals(None, &hours.iter().collect::<Vec<_>>()),
-        groups: groups.into_iter().map(|(group, hours)| totals(Some(group), &hours)).collect(),
-    }))
-}
-
 /// What an hour counts for.
-fn dimension(range: &Range, hour: &Hour, name: &str) -> String {
+pub(super) fn dimension(range: &Range, hour: &Hour, name: &str) -> String {
     let step = |bucket| rfc3339(range.step(hour.at_ms, bucket));
     match name {
         "agent" => hour.agent.clone(),
@@ -476,139 +390,4 @@ fn dimension(range: &Range, hour: &Hour, name: &str) -> String {
         "month" => step(Bucket::Month),
         _ => hour.outcome.clone(),
     }
-}
-
-/// A report of one's own.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"metrics": ["calls", "answered_pct"], "group_by": ["day", "agent"], "from": "2026-11-01", "to": "2026-11-21"}))]
-pub(crate) struct ReportBody {
-    /// For the file's name.
-    name: Option<String>,
-    /// 1 to 10 of `calls`, `answered`, `answered_pct`, `success_pct`, `avg_duration_ms`, `minutes`, `charged_micros`, `positive`, `neutral`, `negative`.
-    metrics: Vec<String>,
-    /// At most 3 of `hour`, `day`, `week`, `month`, `agent`, `direction`, `status`.
-    #[serde(default)]
-    group_by: Vec<String>,
-    #[serde(default)]
-    filter: ReportFilter,
-    from: Option<String>,
-    to: Option<String>,
-    timezone: Option<String>,
-    /// `json` (the default) or `csv`.
-    format: Option<String>,
-}
-
-/// Which calls.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct ReportFilter {
-    agent_id: Option<String>,
-    direction: Option<String>,
-    status: Option<String>,
-}
-
-const METRICS: [&str; 10] = [
-    "calls",
-    "answered",
-    "answered_pct",
-    "success_pct",
-    "avg_duration_ms",
-    "minutes",
-    "charged_micros",
-    "positive",
-    "neutral",
-    "negative",
-];
-const DIMENSIONS: [&str; 7] = ["hour", "day", "week", "month", "agent", "direction", "status"];
-/// Rows of a report at most.
-const REPORT_ROWS: usize = 10_000;
-
-fn metric(tally: &Tally, name: &str) -> Value {
-    match name {
-        "calls" => tally.calls.into(),
-        "answered" => tally.answered.into(),
-        "answered_pct" => tally.answered_pct().into(),
-        "success_pct" => tally.success_pct().into(),
-        "avg_duration_ms" => tally.average_ms().into(),
-        "minutes" => tally.minutes().into(),
-        "charged_micros" => tally.charged_micros.into(),
-        "positive" => tally.positive.into(),
-        "neutral" => tally.neutral.into(),
-        _ => tally.negative.into(),
-    }
-}
-
-/// Metrics of one's choice, grouped by dimensions of one's choice.
-#[utoipa::path(post, path = "/api/v1/analytics/report", tag = "analytics", operation_id = "makeReport", request_body = ReportBody,
-    security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, description = "`{\"columns\":[…],\"rows\":[{…}]}`, or CSV"), (status = 400, body = ErrorEnvelope, description = "also `too_many_rows`: more than 10000"),
-        (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope)))]
-pub(crate) async fn report(
-    Extract(state): Extract<State>,
-    actor: Actor,
-    Query(NoParameters {}): Query<NoParameters>,
-    body::Json(wanted): body::Json<ReportBody>,
-) -> Result<Response, ApiError> {
-    let words = |field: &str, words: &[String], known: &[&str], least: usize, most: usize| {
-        if !(least..=most).contains(&words.len()) {
-            return Err(ApiError::invalid(field, format!("{field} has {least} to {most} entries")));
-        }
-        match words.iter().find(|word| !known.contains(&word.as_str())) {
-            Some(word) => Err(ApiError::invalid(field, format!("{word:?} is none of {}", known.join(", ")))),
-            None => Ok(()),
-        }
-    };
-    words("metrics", &wanted.metrics, &METRICS, 1, 10)?;
-    words("group_by", &wanted.group_by, &DIMENSIONS, 0, 3)?;
-    let format = match wanted.format.as_deref() {
-        None | Some("json") => Format::Jsonl,
-        Some("csv") => Format::Csv,
-        Some(_) => return Err(ApiError::invalid("format", "format is json or csv")),
-    };
-    let ReportFilter { agent_id, direction, status } = wanted.filter;
-    let query = RangeQuery { from: wanted.from, to: wanted.to, timezone: wanted.timezone, agent_id, bucket: None };
-    let range = open(&state, &actor, &query).await?;
-    let mut hours = hours(&state, &actor, &range).await?;
-    hours.retain(|hour| {
-        direction.as_ref().is_none_or(|direction| *direction == hour.direction)
-            && status.as_ref().is_none_or(|status| *status == hour.outcome)
-    });
-    let groups =
-        by(&hours, |hour| wanted.group_by.iter().map(|name| dimension(&range, hour, name)).collect::<Vec<_>>());
-    if groups.len() > REPORT_ROWS {
-        let message = format!(
-            "the report would have {} rows, at most {REPORT_ROWS} are given; ask for a shorter range or fewer groups",
-            groups.len()
-        );
-        return Err(ApiError::new(axum::http::StatusCode::BAD_REQUEST, "too_many_rows", message).at("group_by"));
-    }
-    let columns: Vec<&String> = wanted.group_by.iter().chain(&wanted.metrics).collect();
-    let row = |(group, hours): (Vec<String>, Vec<&Hour>)| {
-        let tally = sum(hours);
-        let groups = wanted.group_by.iter().cloned().zip(group.into_iter().map(Value::from));
-        let metrics = wanted.metrics.iter().map(|name| (name.clone(), metric(&tally, name)));
-        groups.chain(metrics).collect::<Map<_, _>>()
-    };
-    let rows: Vec<Map<String, Value>> = groups.into_iter().map(row).collect();
-    if format == Format::Csv {
-        let mut text = csv::line(&columns);
-        for row in &rows {
-            text.push_str(&csv::line(columns.iter().map(|column| row.get(*column).map(csv::text).unwrap_or_default())));
-        }
-        let name: String = wanted
-            .name
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
-            .take(60)
-            .collect();
-        let name = format!("attachment; filename=\"{}.csv\"", if name.is_empty() { "report" } else { &name });
-        return Ok((
-            [(header::CONTENT_TYPE, Format::Csv.content_type().to_owned()), (header::CONTENT_DISPOSITION, name)],
-            text,
-        )
-            .into_response());
-    }
-    Ok(Json(json!({"columns": columns, "rows": rows})).into_response())
 }
