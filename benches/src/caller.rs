@@ -128,7 +128,8 @@ impl Crowd {
         let local = our_address(remote)?;
         let bound = vec![SocketAddr::new(local, 0)];
         let endpoint = EndpointConfig::default();
-        let (sip, events) = wire::sip::bind(SipConfig { udp: bound, tcp: Vec::new(), endpoint }).await?;
+        let (sip, events) =
+            wire::sip::bind(SipConfig { udp: bound, tcp: Vec::new(), endpoint, ..SipConfig::default() }).await?;
         let flow = sip.flow_to(plan.transport, remote).await?;
         let threads = plan.threads.max(1);
         let share = plan.calls.div_ceil(threads);

@@ -78,7 +78,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         .map_err(|error| format!("http.listen {}: {error}", checked.http))?;
     let user_agent = Some(house.config.sip.user_agent.clone()).filter(|name| !name.is_empty());
     let endpoint = EndpointConfig { user_agent, ..EndpointConfig::default() };
-    let (sip, events) = wire::sip::bind(SipConfig { udp: checked.sip_udp, tcp: checked.sip_tcp, endpoint }).await?;
+    let (sip, events) =
+        wire::sip::bind(SipConfig { udp: checked.sip_udp, tcp: checked.sip_tcp, endpoint, ..SipConfig::default() })
+            .await?;
     let media = Media::start(MediaConfig {
         threads: house.config.media_threads(),
         bind: std::net::Ipv4Addr::UNSPECIFIED.into(),

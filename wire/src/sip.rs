@@ -12,9 +12,12 @@ use tokio::task::JoinSet;
 
 pub use crate::counters::SipCounts;
 use crate::counters::SipTally;
+pub use crate::resolve::{ResolveError, Resolver, Target};
 pub use crate::sip_stream::StreamLimits;
 use crate::sip_stream::{Streams, accept, listen};
 use crate::sip_task::{Command, Inboxes, SipTask};
+use crate::sip_tls::Tls;
+pub use crate::sip_tls::TlsConfig;
 use crate::sip_udp::{self, UdpSockets};
 
 /// Datagrams, or stream messages, that may wait for the SIP task: a tenth of a second of the promised call rate.
@@ -22,12 +25,20 @@ const INBOX: usize = 2048;
 const EVENTS: usize = 1024;
 
 /// Where SIP is spoken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SipConfig {
     /// UDP listen addresses.
     pub udp: Vec<SocketAddr>,
     /// TCP listen addresses.
     pub tcp: Vec<SocketAddr>,
+    /// TLS listen addresses; they need a certificate.
+    pub tls: Vec<SocketAddr>,
+    /// WebSocket listen addresses.
+    pub ws: Vec<SocketAddr>,
+    /// Listen addresses of WebSockets inside TLS; they need a certificate.
+    pub wss: Vec<SocketAddr>,
+    /// Certificates.
+    pub certificates: TlsConfig,
     /// How the endpoint behaves.
     pub endpoint: EndpointConfig,
 }
@@ -64,7 +75,12 @@ pub async fn bind_with(config: SipConfig, limits: StreamLimits) -> io::Result<(S
     let (news, streams_out) = mpsc::channel(INBOX);
     let (orders, commands) = mpsc::unbounded_channel();
     let (events, events_out) = mpsc::channel(EVENTS);
-    let streams = Streams::new(news, limits, Arc::clone(&tally));
+    let certificates = Tls::open(config.certificates)?;
+    if certificates.acceptor().is_none() && !(config.tls.is_empty() && config.wss.is_empty()) {
+        let text = "sip tls: a listener needs a certificate and its key";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let streams = Streams::new(news, limits, Arc::clone(&tally), certificates);
 
     // All addresses first: a process that cannot have one of them should not answer on the others.
     let sockets = config
@@ -75,43 +91,70 @@ pub async fn bind_with(config: SipConfig, limits: StreamLimits) -> io::Result<(S
             Ok((socket.local_addr()?, Arc::new(socket)))
         })
         .collect::<io::Result<Vec<_>>>()?;
-    let listeners = config.tcp.iter().map(|address| listen(*address)).collect::<io::Result<Vec<_>>>()?;
-    let tcp = listeners.iter().map(tokio::net::TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let wanted = [
+        (Transport::Tcp, &config.tcp),
+        (Transport::Tls, &config.tls),
+        (Transport::Ws, &config.ws),
+        (Transport::Wss, &config.wss),
+    ];
+    let mut listeners = Vec::new();
+    for (transport, addresses) in wanted {
+        for address in addresses {
+            listeners.push((transport, listen(*address, transport)?));
+        }
+    }
+    let bound = |of: Transport| -> io::Result<Vec<SocketAddr>> {
+        let ours = listeners.iter().filter(|(transport, _)| *transport == of);
+        ours.map(|(_, listener)| listener.local_addr()).collect()
+    };
+    let (tcp, tls) = (bound(Transport::Tcp)?, bound(Transport::Tls)?);
+    let (ws, wss) = (bound(Transport::Ws)?, bound(Transport::Wss)?);
     let udp = sockets.iter().map(|(address, _)| *address).collect();
 
     let mut readers = JoinSet::new();
     for (index, (_, socket)) in sockets.iter().enumerate() {
         readers.spawn(sip_udp::read(index, Arc::clone(socket), datagrams_in.clone(), Arc::clone(&tally)));
     }
-    for listener in listeners {
-        readers.spawn(accept(listener, Arc::clone(&streams)));
+    for (transport, listener) in listeners {
+        readers.spawn(accept(listener, transport, Arc::clone(&streams)));
     }
     let task = SipTask {
         endpoint: Endpoint::new(config.endpoint, RandomState::new().hash_one(std::process::id())),
         udp: UdpSockets::new(sockets),
-        streams,
+        streams: Arc::clone(&streams),
         events,
         tally: Arc::clone(&tally),
         readers,
         connections: HashMap::new(),
+        opening: HashMap::new(),
         pending: VecDeque::new(),
     };
     tokio::spawn(task.run(Inboxes { datagrams, streams: streams_out, commands }));
-    Ok((SipHandle { orders, tally, listening: Arc::new(Listening { udp, tcp }) }, events_out))
+    Ok((SipHandle { orders, tally, streams, listening: Arc::new(Listening { udp, tcp, tls, ws, wss }) }, events_out))
 }
 
 #[derive(Debug)]
 struct Listening {
     udp: Vec<SocketAddr>,
     tcp: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    ws: Vec<SocketAddr>,
+    wss: Vec<SocketAddr>,
 }
 
 /// Speaks to the SIP task; cheap to clone. When the last one is dropped, SIP ends.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SipHandle {
     orders: mpsc::UnboundedSender<Command>,
+    streams: Arc<Streams>,
     tally: Arc<SipTally>,
     listening: Arc<Listening>,
+}
+
+impl std::fmt::Debug for SipHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SipHandle").field("listening", &self.listening).finish_non_exhaustive()
+    }
 }
 
 impl SipHandle {
@@ -199,6 +242,34 @@ impl SipHandle {
     /// The TCP addresses really bound.
     pub fn tcp(&self) -> &[SocketAddr] {
         &self.listening.tcp
+    }
+
+    /// The TLS addresses really bound.
+    pub fn tls(&self) -> &[SocketAddr] {
+        &self.listening.tls
+    }
+
+    /// The WebSocket addresses really bound.
+    pub fn ws(&self) -> &[SocketAddr] {
+        &self.listening.ws
+    }
+
+    /// The addresses really bound of WebSockets inside TLS.
+    pub fn wss(&self) -> &[SocketAddr] {
+        &self.listening.wss
+    }
+
+    /// Reads certificates, keys and roots again, for connections from now on.
+    ///
+    /// # Errors
+    /// What cannot be used, by file; then everything stays as it was.
+    pub fn reload_tls(&self) -> io::Result<()> {
+        self.streams.tls.reload()
+    }
+
+    /// A TLS peer at this address must show a certificate for this domain instead of for the address.
+    pub fn expect_domain(&self, remote: SocketAddr, domain: &str) {
+        self.streams.name(remote, domain);
     }
 
     /// What the SIP sockets counted.

@@ -1,4 +1,4 @@
-//! SIP over TCP (RFC 3261 §18.3): listening, connecting, framing, and letting go of connections that only cost.
+//! SIP over streams (RFC 3261 §18.3): listening, connecting, framing, and letting go of connections that only cost.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,18 +10,22 @@ use std::time::Duration;
 use sip_stack::stream::{FrameError, Framed, Framer, PONG};
 use sip_stack::{Flow, Transport};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::counters::SipTally;
+use crate::sip_tls::{Tls, expected};
 use crate::sip_udp::named;
+use crate::sip_ws;
 
 /// Messages that may wait for a peer that reads slowly; one more and the connection is given up.
 const WAITING: usize = 64;
 const BACKLOG: i32 = 1024;
 const READ: usize = 8192;
+/// Silence after which a connection of ours is kept open by a double line end (RFC 5626 §4.4.1: 95 to 120 s).
+const KEEP_ALIVE: Duration = Duration::from_secs(95);
 
 /// What a stream connection may cost us.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +73,11 @@ pub(crate) enum StreamNews {
     Closed {
         flow: Flow,
     },
+    /// A connection that messages wait for could not be had.
+    Failed {
+        transport: Transport,
+        remote: SocketAddr,
+    },
 }
 
 /// What every stream task shares.
@@ -78,6 +87,9 @@ pub(crate) struct Streams {
     pub(crate) tally: Arc<SipTally>,
     next: AtomicU64,
     census: Mutex<Census>,
+    pub(crate) tls: Tls,
+    /// The domain by which a TLS peer was found: its certificate must say it.
+    names: Mutex<HashMap<SocketAddr, String>>,
 }
 
 #[derive(Default)]
@@ -106,9 +118,29 @@ impl Drop for Place {
 }
 
 impl Streams {
-    pub(crate) fn new(news: mpsc::Sender<StreamNews>, limits: StreamLimits, tally: Arc<SipTally>) -> Arc<Self> {
+    pub(crate) fn new(
+        news: mpsc::Sender<StreamNews>,
+        limits: StreamLimits,
+        tally: Arc<SipTally>,
+        tls: Tls,
+    ) -> Arc<Self> {
         let census = Mutex::new(Census::default());
-        Arc::new(Self { news, limits, tally, next: AtomicU64::new(1), census })
+        let names = Mutex::default();
+        Arc::new(Self { news, limits, tally, next: AtomicU64::new(1), census, tls, names })
+    }
+
+    /// Remembers the domain that led to an address.
+    pub(crate) fn name(&self, remote: SocketAddr, domain: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        // Trunks are few; whoever makes it thousands has to look them up again.
+        if names.len() >= 4096 {
+            names.clear();
+        }
+        names.insert(remote, domain.to_owned());
+    }
+
+    fn domain(&self, remote: SocketAddr) -> Option<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&remote).cloned()
     }
 
     fn place(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
@@ -122,15 +154,15 @@ impl Streams {
         Some(Place { streams: Arc::clone(self), source })
     }
 
-    fn flow(&self, stream: &TcpStream) -> io::Result<Flow> {
+    fn flow(&self, stream: &TcpStream, transport: Transport) -> io::Result<Flow> {
         let connection = self.next.fetch_add(1, Ordering::Relaxed);
         let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
-        Ok(Flow { transport: Transport::Tcp, local, remote, connection })
+        Ok(Flow { transport, local, remote, connection })
     }
 }
 
 /// Listens on one address; the error names transport and address.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, transport: Transport) -> io::Result<TcpListener> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -143,11 +175,11 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
-    open().map_err(|error| named(&error, "tcp", address))
+    open().map_err(|error| named(&error, &transport.as_str().to_ascii_lowercase(), address))
 }
 
 /// Accepts connections until the SIP task is gone.
-pub(crate) async fn accept(listener: TcpListener, streams: Arc<Streams>) {
+pub(crate) async fn accept(listener: TcpListener, transport: Transport, streams: Arc<Streams>) {
     loop {
         let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors: the connections at hand will end, the waiting ones keep in the backlog.
@@ -157,50 +189,106 @@ pub(crate) async fn accept(listener: TcpListener, streams: Arc<Streams>) {
         if streams.news.is_closed() {
             return;
         }
-        let (Some(place), Ok(flow)) = (streams.place(from.ip()), streams.flow(&stream)) else {
+        let (Some(place), Ok(flow)) = (streams.place(from.ip()), streams.flow(&stream, transport)) else {
             streams.tally.streams_refused.one();
             continue;
         };
         let streams = Arc::clone(&streams);
         tokio::spawn(async move {
-            carry(stream, flow, None, &streams).await;
+            shake(stream, flow, &streams).await;
             drop(place);
         });
     }
 }
 
-/// Connects to a peer and answers the one who asked; the connection then lives like an accepted one.
-pub(crate) async fn connect(remote: SocketAddr, asked_by: oneshot::Sender<io::Result<Flow>>, streams: Arc<Streams>) {
-    let stream = match timeout(streams.limits.patience, TcpStream::connect(remote)).await {
-        Ok(stream) => stream,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    };
-    match stream.and_then(|stream| Ok((streams.flow(&stream)?, stream))) {
-        Ok((flow, stream)) => carry(stream, flow, Some(asked_by), &streams).await,
-        Err(error) => {
-            let _ = asked_by.send(Err(named(&error, "tcp", remote)));
+/// What stands between an accepted connection and SIP: a TLS handshake, a WebSocket's, or nothing.
+async fn shake(stream: TcpStream, flow: Flow, streams: &Arc<Streams>) {
+    tune(&stream);
+    let socket = matches!(flow.transport, Transport::Ws | Transport::Wss);
+    if !matches!(flow.transport, Transport::Tls | Transport::Wss) {
+        if socket {
+            return carry_ws(stream, flow, streams).await;
         }
+        return carry(stream, flow, None, streams).await;
+    }
+    let Some(acceptor) = streams.tls.acceptor() else { return };
+    // Garbage, an old version or a wrong certificate gets its alert from rustls; the rest of the house hears nothing.
+    match timeout(streams.limits.message, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) if socket => carry_ws(stream, flow, streams).await,
+        Ok(Ok(stream)) => carry(stream, flow, None, streams).await,
+        Ok(Err(_)) => streams.tally.streams_malformed.one(),
+        Err(_) => streams.tally.streams_reaped.one(),
     }
 }
 
-/// The life of one connection.
-async fn carry(
-    stream: TcpStream,
-    flow: Flow,
-    asked_by: Option<oneshot::Sender<io::Result<Flow>>>,
-    streams: &Arc<Streams>,
-) {
+fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
 
+/// The one who wants a connection: somebody with a flow to fill, or (`None`) messages that wait.
+pub(crate) type Asker = Option<oneshot::Sender<io::Result<Flow>>>;
+
+async fn open(remote: SocketAddr, transport: Transport, streams: &Streams) -> io::Result<(Flow, TcpStream)> {
+    let stream = match timeout(streams.limits.patience, TcpStream::connect(remote)).await {
+        Ok(stream) => stream?,
+        Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+    };
+    tune(&stream);
+    Ok((streams.flow(&stream, transport)?, stream))
+}
+
+/// Connects to a peer and answers the one who asked; the connection then lives like an accepted one.
+pub(crate) async fn connect(transport: Transport, remote: SocketAddr, asked_by: Asker, streams: Arc<Streams>) {
+    let error = match (open(remote, transport, &streams).await, transport) {
+        (Ok((flow, stream)), Transport::Tcp) => return carry(stream, flow, Some(asked_by), &streams).await,
+        (Ok((flow, stream)), Transport::Tls) => {
+            let name = expected(streams.domain(remote).as_deref(), remote);
+            match timeout(streams.limits.patience, streams.tls.connector().connect(name, stream)).await {
+                Ok(Ok(stream)) => return carry(stream, flow, Some(asked_by), &streams).await,
+                Ok(Err(error)) => error,
+                Err(_) => io::ErrorKind::TimedOut.into(),
+            }
+        }
+        (Ok(_), _) => io::Error::new(io::ErrorKind::Unsupported, "no connection of this kind is made by us"),
+        (Err(error), _) => error,
+    };
+    match asked_by {
+        Some(asked_by) => {
+            let _ = asked_by.send(Err(named(&error, &transport.as_str().to_ascii_lowercase(), remote)));
+        }
+        None => drop(streams.news.send(StreamNews::Failed { transport, remote }).await),
+    }
+}
+
+/// The life of one connection; `asker` is there when it is ours.
+async fn carry(stream: impl AsyncRead + AsyncWrite, flow: Flow, asker: Option<Asker>, streams: &Arc<Streams>) {
     let (outward, to_send) = mpsc::channel(WAITING);
-    let proven = asked_by.is_some();
-    if streams.news.send(StreamNews::Opened { flow, outward, asked_by }).await.is_err() {
+    let proven = asker.is_some();
+    let opened = StreamNews::Opened { flow, outward, asked_by: asker.flatten() };
+    if streams.news.send(opened).await.is_err() {
         return;
     }
     streams.tally.streams.one();
     let end = converse(stream, flow, to_send, proven, streams).await;
+    close(flow, &end, streams).await;
+}
+
+async fn carry_ws(stream: impl AsyncRead + AsyncWrite + Unpin, flow: Flow, streams: &Arc<Streams>) {
+    let Some(socket) = sip_ws::handshake(stream, streams.limits.message).await else {
+        return streams.tally.streams_malformed.one();
+    };
+    let (outward, to_send) = mpsc::channel(WAITING);
+    if streams.news.send(StreamNews::Opened { flow, outward, asked_by: None }).await.is_err() {
+        return;
+    }
+    streams.tally.streams.one();
+    let end = sip_ws::converse(socket, flow, to_send, streams).await;
+    close(flow, &end, streams).await;
+}
+
+async fn close(flow: Flow, end: &End, streams: &Streams) {
     streams.tally.streams.less();
     match end {
         End::Reaped => streams.tally.streams_reaped.one(),
@@ -211,7 +299,7 @@ async fn carry(
 }
 
 /// Why a connection ended.
-enum End {
+pub(crate) enum End {
     /// By the peer, the network, or us.
     Gone,
     /// Silent or slow for too long.
@@ -221,14 +309,15 @@ enum End {
 }
 
 async fn converse(
-    mut stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite,
     flow: Flow,
     mut to_send: mpsc::Receiver<Vec<u8>>,
     mut proven: bool,
     streams: &Streams,
 ) -> End {
     let limits = streams.limits;
-    let (mut reader, mut writer) = stream.split();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let ours = proven;
     let mut framer = Framer::new();
     let mut buffer = vec![0; READ];
     // Since when a message is incomplete. It is not moved by further bytes: one byte a second gains nothing.
@@ -296,6 +385,13 @@ async fn converse(
                 if proven {
                     active = Instant::now();
                 }
+            }
+            // RFC 5626 §4.4.1: whoever opened a connection keeps it open; a peer that is gone lets the write fail.
+            () = tokio::time::sleep_until(active + KEEP_ALIVE), if ours && begun.is_none() => {
+                if !write(&mut writer, b"\r\n\r\n", limits.patience).await {
+                    return End::Gone;
+                }
+                active = Instant::now();
             }
             () = tokio::time::sleep_until(deadline) => return End::Reaped,
         }

@@ -16,6 +16,8 @@ use crate::sip_udp::{Datagram, UdpSockets};
 
 /// Events that may wait for the application before new datagrams are left to the socket.
 const PENDING: usize = 1024;
+/// Messages that may wait for one connection to be made.
+const WAITING: usize = 64;
 /// Messages taken in at once before what they caused is sent.
 const BATCH: usize = 64;
 
@@ -49,7 +51,9 @@ pub(crate) struct SipTask {
     pub(crate) tally: Arc<SipTally>,
     /// The readers and listeners; they end with this task.
     pub(crate) readers: JoinSet<()>,
-    pub(crate) connections: HashMap<u64, (SocketAddr, mpsc::Sender<Vec<u8>>)>,
+    pub(crate) connections: HashMap<u64, (Flow, mpsc::Sender<Vec<u8>>)>,
+    /// Messages that wait for a connection that is being made, by its other end.
+    pub(crate) opening: HashMap<(Transport, SocketAddr), Vec<(Flow, Vec<u8>)>>,
     pub(crate) pending: VecDeque<Event>,
 }
 
@@ -103,13 +107,24 @@ impl SipTask {
     fn news(&mut self, news: StreamNews) {
         match news {
             StreamNews::Opened { flow, outward, asked_by } => {
-                self.connections.insert(flow.connection, (flow.remote, outward));
+                for (_, bytes) in self.opening.remove(&(flow.transport, flow.remote)).unwrap_or_default() {
+                    if outward.try_send(bytes).is_ok() {
+                        self.tally.sent.one();
+                    }
+                }
+                self.connections.insert(flow.connection, (flow, outward));
                 if let Some(asked_by) = asked_by {
                     let _ = asked_by.send(Ok(flow));
                 }
             }
             StreamNews::Message { flow, bytes } => self.endpoint.handle_receive(Instant::now(), flow, &bytes),
             StreamNews::TooLong { flow, head } => self.endpoint.handle_oversized(flow, &head),
+            StreamNews::Failed { transport, remote } => {
+                for (flow, _) in self.opening.remove(&(transport, remote)).unwrap_or_default() {
+                    self.tally.send_failures.one();
+                    self.endpoint.handle_closed(Instant::now(), flow);
+                }
+            }
             StreamNews::Closed { flow } => {
                 self.connections.remove(&flow.connection);
                 self.endpoint.handle_closed(Instant::now(), flow);
@@ -132,8 +147,8 @@ impl SipTask {
                 });
                 let _ = done.send(flow);
             }
-            Command::Flow { remote, done, .. } => {
-                self.readers.spawn(connect(remote, done, Arc::clone(&self.streams)));
+            Command::Flow { transport, remote, done } => {
+                self.readers.spawn(connect(transport, remote, Some(done), Arc::clone(&self.streams)));
             }
             // Before the INVITE leaves: its answer cannot overtake this.
             Command::Invite { outgoing, placed } => placed(self.endpoint.invite(now, *outgoing)),
@@ -168,15 +183,36 @@ impl SipTask {
     async fn send(&mut self, flow: &Flow, bytes: Vec<u8>) -> bool {
         match flow.transport {
             Transport::Udp => self.udp.send(flow, &bytes).await.is_ok(),
-            _ => {
-                let Some((_, outward)) = self.connections.get(&flow.connection) else { return false };
-                let taken = outward.try_send(bytes).is_ok();
-                if !taken {
-                    // The peer has not read for many messages: dropping our end closes the connection.
-                    self.connections.remove(&flow.connection);
-                }
-                taken
-            }
+            _ => self.send_stream(flow, bytes),
         }
+    }
+
+    /// Over the flow's own connection, or another to the same place, or one that is made now (RFC 3261 §18.1.1).
+    fn send_stream(&mut self, flow: &Flow, bytes: Vec<u8>) -> bool {
+        let same = |(known, _): &&(Flow, mpsc::Sender<Vec<u8>>)| {
+            known.transport == flow.transport && known.remote == flow.remote
+        };
+        let found = match self.connections.get(&flow.connection) {
+            Some(own) => Some(own),
+            None => self.connections.values().find(same),
+        };
+        if let Some((known, outward)) = found {
+            let (id, taken) = (known.connection, outward.try_send(bytes).is_ok());
+            if !taken {
+                // The peer has not read for many messages: dropping our end closes the connection.
+                self.connections.remove(&id);
+            }
+            return taken;
+        }
+        let key = (flow.transport, flow.remote);
+        let waiting = self.opening.entry(key).or_default();
+        if waiting.len() >= WAITING {
+            return false;
+        }
+        waiting.push((*flow, bytes));
+        if waiting.len() == 1 {
+            self.readers.spawn(connect(key.0, key.1, None, Arc::clone(&self.streams)));
+        }
+        true
     }
 }

@@ -59,6 +59,10 @@ pub(crate) async fn read(index: usize, socket: Arc<UdpSocket>, inbox: mpsc::Send
             continue;
         };
         tally.received.one();
+        if let Some(answer) = crate::stun::answer(&buffer[..length], from) {
+            let _ = socket.try_send_to(&answer, from);
+            continue;
+        }
         match inbox.try_send(Datagram { socket: index, from, bytes: buffer[..length].into() }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => tally.overrun.one(),

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(address: &str) -> SipConfig {
     let address = vec![address.parse().unwrap()];
-    SipConfig { udp: address.clone(), tcp: address, endpoint: EndpointConfig::default() }
+    SipConfig { udp: address.clone(), tcp: address, endpoint: EndpointConfig::default(), ..SipConfig::default() }
 }
 
 async fn side() -> (SipHandle, Receiver<Event>) {
@@ -105,10 +105,14 @@ async fn an_occupied_port_is_named_with_its_transport() {
     let (first, _events) = side().await;
     let (udp, tcp) = (first.udp()[0], first.tcp()[0]);
     let endpoint = EndpointConfig::default;
-    let error = bind(SipConfig { udp: vec![udp], tcp: vec![], endpoint: endpoint() }).await.unwrap_err();
+    let error = bind(SipConfig { udp: vec![udp], tcp: vec![], endpoint: endpoint(), ..SipConfig::default() })
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&format!("udp {udp}")), "{error}");
-    let error = bind(SipConfig { udp: vec![], tcp: vec![tcp], endpoint: endpoint() }).await.unwrap_err();
+    let error = bind(SipConfig { udp: vec![], tcp: vec![tcp], endpoint: endpoint(), ..SipConfig::default() })
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains(&format!("tcp {tcp}")), "{error}");
 }
 

@@ -69,7 +69,13 @@ pub async fn user_agent(address: IpAddr) -> std::io::Result<(SipHandle, mpsc::Re
         contact_user: "phone".into(),
         ..EndpointConfig::default()
     };
-    wire::sip::bind(SipConfig { udp: vec![SocketAddr::new(address, 0)], tcp: Vec::new(), endpoint }).await
+    wire::sip::bind(SipConfig {
+        udp: vec![SocketAddr::new(address, 0)],
+        tcp: Vec::new(),
+        endpoint,
+        ..SipConfig::default()
+    })
+    .await
 }
 
 /// A pair of ports, for the test phone.
