@@ -1,6 +1,6 @@
 //! What the stack tells its user, and the words both use for a call.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::auth::Credentials;
@@ -256,6 +256,13 @@ pub enum Event {
         /// Which.
         registration: RegistrationHandle,
     },
+    /// A source knocked too often; nothing of it is read for a while.
+    Banned {
+        /// Its socket address.
+        source: IpAddr,
+        /// For how long.
+        duration: Duration,
+    },
     /// A watched peer takes calls again.
     PeerUp {
         /// Which.
@@ -293,7 +300,8 @@ impl Event {
             | Event::Transfer { call, .. }
             | Event::Info { call, .. }
             | Event::Ended { call, .. } => Some(*call),
-            Event::Registered { .. }
+            Event::Banned { .. }
+            | Event::Registered { .. }
             | Event::RegisterFailed { .. }
             | Event::Unregistered { .. }
             | Event::PeerUp { .. }

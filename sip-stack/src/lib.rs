@@ -5,10 +5,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod auth;
+mod bouncer;
 mod dialog;
 mod endpoint;
 mod event;
 mod flow;
+pub mod identity;
 pub mod message;
 pub mod offer;
 mod outside;
@@ -20,6 +22,7 @@ pub mod timer;
 mod transaction;
 
 pub use auth::{Authenticator, Authorization, Credentials};
+pub use bouncer::BouncerConfig;
 pub use endpoint::{Endpoint, EndpointConfig};
 pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing, Refer};
 pub use flow::{Flow, Transmit, Transport};

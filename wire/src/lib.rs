@@ -19,3 +19,4 @@ mod sip_tls;
 mod sip_udp;
 mod sip_ws;
 mod stun;
+mod trace;

@@ -19,6 +19,8 @@ use crate::sip_task::{Command, Inboxes, SipTask};
 use crate::sip_tls::Tls;
 pub use crate::sip_tls::TlsConfig;
 use crate::sip_udp::{self, UdpSockets};
+use crate::trace::Tracer;
+pub use crate::trace::{CallTrace, TraceConfig, Traced};
 
 /// Datagrams, or stream messages, that may wait for the SIP task: a tenth of a second of the promised call rate.
 const INBOX: usize = 2048;
@@ -39,6 +41,8 @@ pub struct SipConfig {
     pub wss: Vec<SocketAddr>,
     /// Certificates.
     pub certificates: TlsConfig,
+    /// What is kept of each call's messages.
+    pub trace: TraceConfig,
     /// How the endpoint behaves.
     pub endpoint: EndpointConfig,
 }
@@ -127,6 +131,7 @@ pub async fn bind_with(config: SipConfig, limits: StreamLimits) -> io::Result<(S
         readers,
         connections: HashMap::new(),
         opening: HashMap::new(),
+        tracer: Tracer::new(config.trace),
         pending: VecDeque::new(),
     };
     tokio::spawn(task.run(Inboxes { datagrams, streams: streams_out, commands }));

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::counters::SipTally;
 use crate::sip_stream::{StreamNews, Streams, connect};
 use crate::sip_udp::{Datagram, UdpSockets};
+use crate::trace::Tracer;
 
 /// Events that may wait for the application before new datagrams are left to the socket.
 const PENDING: usize = 1024;
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     Do(Wish),
 }
 
+/// Messages for one connection, with the flow that each was meant for.
+pub(crate) type Waiting = Vec<(Flow, Vec<u8>)>;
+
 /// Where the task hears from.
 pub(crate) struct Inboxes {
     pub(crate) datagrams: mpsc::Receiver<Datagram>,
@@ -53,8 +57,9 @@ pub(crate) struct SipTask {
     pub(crate) readers: JoinSet<()>,
     pub(crate) connections: HashMap<u64, (Flow, mpsc::Sender<Vec<u8>>)>,
     /// Messages that wait for a connection that is being made, by its other end.
-    pub(crate) opening: HashMap<(Transport, SocketAddr), Vec<(Flow, Vec<u8>)>>,
+    pub(crate) opening: HashMap<(Transport, SocketAddr), Waiting>,
     pub(crate) pending: VecDeque<Event>,
+    pub(crate) tracer: Tracer,
 }
 
 impl SipTask {
@@ -85,6 +90,7 @@ impl SipTask {
                     self.obey(command);
                 }
                 () = &mut timer, if due.is_some() => self.endpoint.handle_timeout(Instant::now()),
+                () = until(self.tracer.due()) => self.tracer.hand_over(),
                 permit = events.reserve(), if !self.pending.is_empty() => match permit {
                     Ok(permit) => {
                         if let Some(event) = self.pending.pop_front() {
@@ -101,6 +107,7 @@ impl SipTask {
 
     fn datagram(&mut self, datagram: &Datagram) {
         let flow = self.udp.flow(datagram);
+        self.tracer.note(false, &flow, &datagram.bytes);
         self.endpoint.handle_receive(Instant::now(), flow, &datagram.bytes);
     }
 
@@ -117,7 +124,10 @@ impl SipTask {
                     let _ = asked_by.send(Ok(flow));
                 }
             }
-            StreamNews::Message { flow, bytes } => self.endpoint.handle_receive(Instant::now(), flow, &bytes),
+            StreamNews::Message { flow, bytes } => {
+                self.tracer.note(false, &flow, &bytes);
+                self.endpoint.handle_receive(Instant::now(), flow, &bytes);
+            }
             StreamNews::TooLong { flow, head } => self.endpoint.handle_oversized(flow, &head),
             StreamNews::Failed { transport, remote } => {
                 for (flow, _) in self.opening.remove(&(transport, remote)).unwrap_or_default() {
@@ -151,7 +161,13 @@ impl SipTask {
                 self.readers.spawn(connect(transport, remote, Some(done), Arc::clone(&self.streams)));
             }
             // Before the INVITE leaves: its answer cannot overtake this.
-            Command::Invite { outgoing, placed } => placed(self.endpoint.invite(now, *outgoing)),
+            Command::Invite { outgoing, placed } => {
+                let call = self.endpoint.invite(now, *outgoing);
+                if let Some(call_id) = self.endpoint.call_id(call) {
+                    self.tracer.begin(call, &call_id);
+                }
+                placed(call);
+            }
             Command::End { call } => self.endpoint.end(now, call),
             Command::Drain { on } => self.endpoint.drain(on),
             Command::Do(wish) => wish(&mut self.endpoint, now),
@@ -162,6 +178,7 @@ impl SipTask {
     async fn flush(&mut self) {
         while self.readers.try_join_next().is_some() {}
         while let Some(Transmit { flow, bytes }) = self.endpoint.poll_transmit() {
+            self.tracer.note(true, &flow, &bytes);
             if self.send(&flow, bytes).await {
                 self.tally.sent.one();
             } else {
@@ -170,6 +187,11 @@ impl SipTask {
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
+            match &event {
+                Event::Incoming { call, invite } => self.tracer.begin(*call, &invite.call_id),
+                Event::Ended { call, .. } => self.tracer.end(*call),
+                _ => {}
+            }
             self.pending.push_back(event);
         }
         while !self.pending.is_empty() {
@@ -214,5 +236,12 @@ impl SipTask {
             self.readers.spawn(connect(key.0, key.1, None, Arc::clone(&self.streams)));
         }
         true
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }

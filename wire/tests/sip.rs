@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
-use wire::sip::{SipConfig, SipError, SipHandle, StreamLimits, bind, bind_with};
+use wire::sip::{SipConfig, SipError, SipHandle, StreamLimits, TraceConfig, bind, bind_with};
 
 /// Reaching it is a failure, not a measurement.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,6 +71,29 @@ async fn whole_call(transport: Transport) {
     caller.end(ours);
     assert!(matches!(next(&mut to_callee).await, Event::Ended { call, cause: Cause::Bye } if call == theirs));
     assert!(matches!(next(&mut to_caller).await, Event::Ended { call, cause: Cause::Local } if call == ours));
+}
+
+#[tokio::test]
+async fn the_messages_of_a_call_are_handed_over_when_it_has_ended() {
+    let (sink, mut traces) = tokio::sync::mpsc::unbounded_channel();
+    let mut with_trace = config("127.0.0.1:0");
+    with_trace.trace = TraceConfig { messages: 20, sink: Some(sink), ..TraceConfig::default() };
+    let (caller, mut to_caller) = bind(with_trace).await.unwrap();
+    let (callee, mut to_callee) = side().await;
+    let ours = caller.invite(outgoing(Transport::Udp, callee.udp()[0])).await.unwrap();
+    let Event::Incoming { call: theirs, .. } = next(&mut to_callee).await else { panic!("an INVITE first") };
+    callee.reject(theirs, sip_stack::Refusal::new(486));
+    assert!(matches!(next(&mut to_caller).await, Event::Ended { .. }));
+    let trace = timeout(PATIENCE, traces.recv()).await.unwrap().unwrap();
+    let lines: Vec<_> = trace
+        .messages
+        .iter()
+        .map(|message| (message.sent, message.text.split(' ').nth(1).unwrap().to_owned()))
+        .collect();
+    assert_eq!(trace.call, ours);
+    assert!(trace.messages[0].text.starts_with("INVITE ") && trace.messages[0].sent);
+    assert!(lines.contains(&(false, "486".to_owned())), "{lines:?}");
+    assert!(trace.messages.last().unwrap().text.starts_with("ACK "));
 }
 
 #[tokio::test]

@@ -125,7 +125,12 @@ impl Desk {
                     tokio::spawn(inbound::run(self.clone(), call, *invite, events));
                 }
                 event => {
-                    let Some(call) = event.call() else { continue };
+                    let Some(call) = event.call() else {
+                        if let Event::Banned { source, duration } = event {
+                            tracing::warn!(%source, seconds = duration.as_secs(), "source shut out: too many refused requests");
+                        }
+                        continue;
+                    };
                     let ended = matches!(event, Event::Ended { .. });
                     let mut routes = lock(&self.0.routes);
                     let gone = routes.get(&call).is_some_and(|route| route.send(event).is_err());

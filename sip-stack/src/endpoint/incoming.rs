@@ -276,6 +276,10 @@ impl Endpoint {
     /// The last answer to a call that was never accepted.
     pub(super) fn finish_incoming(&mut self, now: Instant, id: u64, refusal: &Refusal, cause: Cause) {
         if let Some(Call::Incoming(incoming)) = self.forget(id) {
+            // What the user turns away for who or what it is counts against its source; a busy line does not.
+            if matches!((cause, refusal.status), (Cause::Rejected(_), 401 | 403 | 404 | 407 | 484 | 604)) {
+                self.offended(now, incoming.invite.from.remote.ip());
+            }
             self.respond_refusal(now, incoming.server, &incoming.invite, Some(&incoming.tag), &refusal.clone().into());
             self.tell_end(id, cause);
         }

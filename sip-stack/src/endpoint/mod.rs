@@ -16,6 +16,7 @@ mod retry;
 mod session;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use arrival::Arrival;
@@ -23,6 +24,7 @@ use call::{Call, Exchange, Incoming, Leaving, Live, Outgoing};
 use guard::{ALLOW, Refused, SUPPORTED};
 
 use crate::auth::ClientAuth;
+use crate::bouncer::{Bouncer, BouncerConfig, Manner};
 use crate::event::{CallHandle, Cause, Event};
 use crate::flow::{Flow, Transmit};
 use crate::message::{Message, Method, Name, Printer};
@@ -63,6 +65,8 @@ pub struct EndpointConfig {
     pub large_by_tcp: bool,
     /// A path that says nothing for so long is given up for the next, if there is one (RFC 3263 §4.3).
     pub failover_after: Duration,
+    /// When sources that only knock are throttled and shut out; `None` lets them knock.
+    pub bouncer: Option<BouncerConfig>,
 }
 
 impl Default for EndpointConfig {
@@ -80,6 +84,7 @@ impl Default for EndpointConfig {
             reliable_early_media: true,
             large_by_tcp: false,
             failover_after: Duration::from_secs(5),
+            bouncer: None,
         }
     }
 }
@@ -104,6 +109,8 @@ pub struct Counters {
     pub refused: u64,
     /// Responses and ACKs that belong to nothing.
     pub stray: u64,
+    /// Messages of sources that are throttled or shut out.
+    pub dropped: u64,
 }
 
 /// The timers that end with their call.
@@ -139,6 +146,7 @@ pub struct Endpoint {
     tags: HashMap<Vec<u8>, u64>,
     /// Credentials, by call or registration.
     auths: HashMap<u64, ClientAuth>,
+    bouncer: Option<Bouncer>,
     bindings: BTreeMap<u64, register::Binding>,
     peers: BTreeMap<u64, health::Watched>,
     last_id: u64,
@@ -151,6 +159,7 @@ impl Endpoint {
     pub fn new(config: EndpointConfig, seed: u64) -> Self {
         let mut out = Outbox::default();
         out.timers.on = config.intervals;
+        let bouncer = config.bouncer.clone().map(Bouncer::new);
         Endpoint {
             config,
             random: Random::new(seed),
@@ -164,6 +173,7 @@ impl Endpoint {
             calls: HashMap::new(),
             tags: HashMap::new(),
             auths: HashMap::new(),
+            bouncer,
             bindings: BTreeMap::new(),
             peers: BTreeMap::new(),
             last_id: 0,
@@ -174,10 +184,33 @@ impl Endpoint {
 
     /// One datagram, or one message cut out of a stream.
     pub fn handle_receive(&mut self, now: Instant, from: Flow, bytes: &[u8]) {
+        let manner = self.bouncer.as_mut().map_or(Manner::Polite, |bouncer| bouncer.manner(now, from.remote.ip()));
+        if manner == Manner::Shut {
+            self.counters.dropped += 1;
+            return;
+        }
         match Message::parse(bytes) {
-            Ok(message) if message.is_request() => self.handle_request(now, Arrival { message, from }),
+            // Inside a call everybody is heard: who was let in once may have a stranger for a neighbour.
+            Ok(message) if manner == Manner::Silent && message.is_request() && message.to_tag().is_none() => {
+                self.counters.dropped += 1;
+                self.offended(now, from.remote.ip());
+            }
+            Ok(message) if message.is_request() => {
+                let refused = self.counters.refused;
+                self.handle_request(now, Arrival { message, from });
+                if self.counters.refused > refused {
+                    self.offended(now, from.remote.ip());
+                }
+            }
             Ok(message) if message.flaw().is_none() => self.handle_response(now, from, &message),
             Ok(_) | Err(_) => self.counters.malformed += 1,
+        }
+    }
+
+    /// Counts a refusal against its source, and says so when it was one too many.
+    pub(super) fn offended(&mut self, now: Instant, source: IpAddr) {
+        if let Some(duration) = self.bouncer.as_mut().and_then(|bouncer| bouncer.offend(now, source)) {
+            self.events.push_back(Event::Banned { source, duration });
         }
     }
 
@@ -265,6 +298,20 @@ impl Endpoint {
     /// While draining, OPTIONS and new calls are answered 503; calls that run go on.
     pub fn drain(&mut self, on: bool) {
         self.draining = on;
+    }
+
+    /// The Call-ID of a call that has not ended: what logs and traces of both sides share.
+    pub fn call_id(&self, call: CallHandle) -> Option<String> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self.calls.get(&call.0)? {
+            Call::Incoming(incoming) => incoming.invite.message.call_id().map(text),
+            Call::Outgoing(outgoing) => {
+                let request = &self.clients.get(&outgoing.client)?.request;
+                Message::parse(request.as_slice()).ok()?.call_id().map(text)
+            }
+            Call::Live(live) => Some(text(&live.dialog.call_id)),
+            Call::Leaving(leaving) => Some(text(&leaving.dialog.call_id)),
+        }
     }
 
     /// Calls of which no `Ended` was told yet, and calls whose last BYE is still on its way.

@@ -10,6 +10,7 @@ mod happy;
 mod mutated;
 mod prack;
 mod registered;
+mod scanners;
 mod session_timers;
 mod strangers;
 mod timers;
