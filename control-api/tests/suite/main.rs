@@ -21,4 +21,5 @@ mod postgres;
 mod recordings;
 mod routing;
 mod store;
+mod walk;
 mod watch;
