@@ -46,10 +46,12 @@ CREATE TABLE calls (
     summary_line TEXT,
     degraded BIGINT NOT NULL DEFAULT 0,
     version BIGINT NOT NULL DEFAULT 1,
+    blanked_at BIGINT,
     deleted_at BIGINT
 );
 CREATE INDEX calls_list ON calls (tenant_id, created_at, id);
 CREATE INDEX calls_live ON calls (tenant_id, status) WHERE ended_at IS NULL;
+CREATE INDEX calls_unblanked ON calls (tenant_id, ended_at) WHERE blanked_at IS NULL;
 CREATE INDEX calls_node ON calls (node_id, boot_id) WHERE ended_at IS NULL;
 CREATE INDEX calls_due ON calls (scheduled_at) WHERE status = 'pending' AND scheduled_at IS NOT NULL;
 CREATE INDEX calls_agent ON calls (agent_id, created_at);

@@ -57,6 +57,7 @@ CREATE TABLE webhooks (
     enabled BIGINT NOT NULL DEFAULT 1,
     disabled_reason TEXT,
     failing_since BIGINT,
+    dead_in_row BIGINT NOT NULL DEFAULT 0,
     version BIGINT NOT NULL DEFAULT 1,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
@@ -81,7 +82,9 @@ CREATE TABLE webhook_deliveries (
     created_at BIGINT NOT NULL,
     UNIQUE (webhook_id, event_id)
 );
-CREATE INDEX deliveries_due ON webhook_deliveries (next_at) WHERE state IN ('pending','sending');
+CREATE INDEX deliveries_due ON webhook_deliveries (webhook_id, next_at) WHERE state IN ('pending','sending');
+CREATE INDEX deliveries_sending ON webhook_deliveries (tenant_id, webhook_id) WHERE state = 'sending';
+CREATE INDEX deliveries_age ON webhook_deliveries (created_at);
 CREATE INDEX deliveries_hook ON webhook_deliveries (webhook_id, created_at, id);
 CREATE INDEX deliveries_head ON webhook_deliveries (webhook_id, call_id, call_seq) WHERE state IN ('pending','sending');
 

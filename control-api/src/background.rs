@@ -7,25 +7,29 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Store, after,
+    Store, Switchboard, after,
     jobs::{Context, Handler, Round, Timetable, Workers},
-    outbox::{self, Consumer, Hub, Rollups},
+    nodes::{self, NodeInfo},
+    outbox::{
+        self, Consumer, Hub, Rollups, WebhookSender,
+        webhooks::{FanOut, Post, PostSettings},
+    },
+    retention,
+    seal::NodeKey,
     time::Clock,
 };
 
 /// Who reads published events.
-fn consumers() -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(Rollups), Arc::new(after::Ended)]
-}
-
-/// Who does jobs.
-fn handlers() -> Vec<Arc<dyn Handler>> {
-    Vec::new()
+fn consumers(clock: &Clock) -> Vec<Arc<dyn Consumer>> {
+    vec![Arc::new(FanOut { clock: clock.clone() }), Arc::new(Rollups), Arc::new(after::Ended)]
 }
 
 /// Which jobs come round.
 fn timetable() -> Timetable {
-    Timetable(vec![Round { kind: after::PURGE, every_ms: after::PURGE_EVERY_MS }])
+    Timetable(vec![
+        Round { kind: after::PURGE, every_ms: after::PURGE_EVERY_MS },
+        Round { kind: retention::KIND, every_ms: 86_400_000 },
+    ])
 }
 
 /// How a node's background is set up.
@@ -33,10 +37,12 @@ fn timetable() -> Timetable {
 pub struct BackgroundSettings {
     /// Names this node in locks.
     pub node: String,
-    /// Handlers that need more than the store, from whoever has it.
+    /// Who does jobs; jobs without a handler here wait for a node that has it.
     pub handlers: Vec<Arc<dyn Handler>>,
     /// The time.
     pub clock: Clock,
+    /// Sends webhooks, and opens their secrets; without it deliveries wait for a node that has it.
+    pub webhooks: Option<(WebhookSender, NodeKey)>,
 }
 
 /// The background of one node.
@@ -44,6 +50,8 @@ pub struct BackgroundSettings {
 pub struct Background {
     hub: Hub,
     tasks: Tasks,
+    store: Store,
+    clock: Clock,
 }
 
 impl Background {
@@ -54,19 +62,28 @@ impl Background {
     pub async fn start(store: &Store, settings: BackgroundSettings) -> Result<Self, sqlx::Error> {
         let hub = Hub::new(store.last_published().await?);
         let mut tasks = Tasks::default();
-        let BackgroundSettings { node, handlers: mut more, clock } = settings;
-        outbox::start(&mut tasks, store, &hub, &node, consumers());
-        more.extend(handlers());
+        let BackgroundSettings { node, handlers, clock, webhooks } = settings;
+        outbox::start(&mut tasks, store, &hub, &node, consumers(&clock));
+        if let Some((sender, key)) = webhooks {
+            let post = PostSettings { store: store.clone(), sender, key, clock: clock.clone(), node: node.clone() };
+            tasks.spawn(|stop| Post::new(post).run(stop));
+        }
         let context = Context { store: store.clone(), clock: clock.clone() };
-        let workers = Workers::new(context, &node, more);
+        let workers = Workers::new(context, &node, handlers);
         tasks.spawn(|stop| workers.run(stop));
-        tasks.spawn(|stop| timetable().run(store.clone(), clock, stop));
-        Ok(Self { hub, tasks })
+        tasks.spawn(|stop| timetable().run(store.clone(), clock.clone(), stop));
+        Ok(Self { hub, tasks, store: store.clone(), clock })
     }
 
     /// Where this node's watchers find events.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Says from now on that this node lives, and watches the other nodes.
+    pub fn attend(&mut self, switchboard: Arc<dyn Switchboard>, node: NodeInfo) {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.tasks.spawn(|stop| nodes::run(store, switchboard, node, clock, stop));
     }
 
     /// Lets everything finish what it is at, for as long as `patience`.

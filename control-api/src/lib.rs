@@ -20,7 +20,9 @@ mod journal;
 mod leads;
 mod mail;
 mod money;
+mod nodes;
 mod outbox;
+mod retention;
 mod routing;
 mod scope;
 mod seal;
@@ -45,7 +47,9 @@ pub use money::{
     Adjustment, Admission, Cover, FINAL_AFTER_MS, Forbidden, Grant, Item, Limit, Movement, NotAdmitted, NotMoved,
     NotRenewed, RENEW_AFTER_MS, Used, WARN_MS, callable,
 };
-pub use outbox::{Hub, LiveEvent, NewEvent, emit};
+pub use nodes::NodeInfo;
+pub use outbox::{EventsSettings, Guard, Hub, LiveEvent, Lookup, NewEvent, UrlRefused, WebhookSender, emit};
+pub use retention::Retention;
 pub use routing::{
     Destination, Hop, Network, NoPlan, NotANetwork, Plan, PlanQuery, RoutingSettings, StoreDirectory, Transport,
     permits,

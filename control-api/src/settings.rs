@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::FilesSettings;
+use crate::{EventsSettings, FilesSettings};
 
 /// All rooms.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -12,6 +12,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Where exports lie.
     pub files: FilesSettings,
+    /// Events and webhooks.
+    pub events: EventsSettings,
 }
 
 /// Whom the API answers in a browser.

@@ -22,6 +22,9 @@ pub trait Switchboard: Send + Sync {
     /// Is the node fit to take calls?
     fn health(&self) -> Health;
 
+    /// Refuses new calls from now on and ends those that last longer than this; `None` takes new calls again.
+    fn drain(&self, patience: Option<std::time::Duration>);
+
     /// The node's own metrics in Prometheus text, names `sidetone_*`, no phone numbers.
     fn metrics(&self) -> String;
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use control_api::{Network, RoutingSettings};
+use control_api::{EventsSettings, Network, RoutingSettings};
 use serde::Deserialize;
 
 /// Prefix of the environment's overrides.
@@ -58,6 +58,8 @@ pub struct Config {
     pub http: Http,
     /// The database.
     pub store: Store,
+    /// Events and webhooks.
+    pub events: EventsSettings,
     /// Recordings.
     pub recording: Recording,
     /// Who carries mail.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use control_api::{
-    AfterSettings, App, Background, BackgroundSettings, Entry, HttpSettings, Journal, JournalSettings, NodeKey,
-    RecordingStage, RecordingState, Settings, Store, StoreDirectory, after_call,
+    AfterSettings, App, Background, BackgroundSettings, Entry, Guard, HttpSettings, Journal, JournalSettings, NodeInfo,
+    NodeKey, RecordingStage, RecordingState, Retention, Settings, Store, StoreDirectory, WebhookSender, after_call,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -54,19 +54,27 @@ fn seal_key(house: &House) -> Result<NodeKey, Failure> {
 pub async fn serve(house: House) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let store = open_store(&house).await?;
-    let seal = seal_key(&house)?;
     let key = Some(house.config.http.bootstrap_key.as_str()).filter(|key| !key.is_empty());
     let first = store.first_run(key).await.map_err(|error| format!("http.bootstrap_key: {error}"))?;
     let journal = Journal::start(store.clone(), JournalSettings::default());
     close_orphans(&house, &store, &journal).await?;
-    let after = after_call(&AfterSettings {
+    let mut handlers = after_call(&AfterSettings {
         analysis: house.config.analysis.clone(),
         mail: house.config.mail.clone(),
         files: house.config.files.clone(),
         recordings: house.config.recording.dir.clone(),
     })?;
-    let settings = BackgroundSettings { node: house.node.clone(), handlers: after, ..BackgroundSettings::default() };
-    let background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;
+    let seal = seal_key(&house)?;
+    let sender = WebhookSender::new(Guard::new(house.config.events.webhook_loopback))
+        .map_err(|error| format!("webhooks: no certificates to check receivers by: {error}"))?;
+    handlers.push(std::sync::Arc::new(Retention));
+    let settings = BackgroundSettings {
+        node: house.node.clone(),
+        handlers,
+        webhooks: Some((sender.clone(), seal.clone())),
+        ..BackgroundSettings::default()
+    };
+    let mut background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;
     if house.config.recording.enabled {
         let dir = &house.config.recording.dir;
         std::fs::create_dir_all(dir).map_err(|error| format!("recording.dir: {}: {error}", dir.display()))?;
@@ -94,13 +102,16 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let settings = Settings {
         http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() },
         files: house.config.files.clone(),
+        events: house.config.events.clone(),
     };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;
+    let (node_name, boot) = (house.node.clone(), house.boot);
     let desk = Desk::new(Parts {
         directory,
         store: store.clone(),
         journal: journal.clone(),
+        hub: background.hub().clone(),
         media,
         voice: Voice::start(1)?,
         sip,
@@ -111,6 +122,14 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     });
     let calls = tokio::spawn(desk.clone().run(events));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let node = NodeInfo {
+        id: node_name,
+        boot,
+        address: checked.http.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        started_at_ms: control_api::now_ms(),
+    };
+    background.attend(std::sync::Arc::new(desk.clone()), node.clone());
     let app = App {
         directory: desk.directory.clone(),
         store,
@@ -118,6 +137,8 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         switchboard: std::sync::Arc::new(desk.clone()),
         recordings,
         hub: background.hub().clone(),
+        node,
+        sender,
         seal,
         settings: std::sync::Arc::new(settings),
     };
@@ -133,7 +154,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
 
     let signal = signals.next().await;
     tracing::info!(signal, calls = desk.live_calls(), "draining");
-    desk.drain();
+    desk.set_draining(true);
     let patience = tokio::time::sleep(drain);
     tokio::pin!(patience);
     while desk.live_calls() > 0 {

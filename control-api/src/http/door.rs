@@ -21,7 +21,8 @@ use super::{
 pub(super) async fn door(Extract(state): Extract<State>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // The operator's pages are asked by probes and scrapers all the time, and hold nothing of a tenant.
-    if !path.starts_with("/api/") && !path.starts_with("/internal/") && path != "/metrics" {
+    let operator = ["/metrics", "/status", "/drain"].contains(&path);
+    if !path.starts_with("/api/") && !path.starts_with("/internal/") && !operator {
         return next.run(request).await;
     }
     let ip = actor::peer(request.extensions());

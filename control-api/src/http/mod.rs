@@ -1,7 +1,6 @@
 //! The API over HTTP: `/api/v1`, and the operator's pages at the root.
 
 mod actor;
-mod answers;
 mod body;
 mod change;
 mod cursor;
@@ -38,7 +37,7 @@ pub(crate) use actor::Actor;
 pub(crate) use download::below;
 pub(crate) use error::ApiError;
 
-use crate::{Hub, Journal, NodeKey, Settings, Store, StoreDirectory, Switchboard};
+use crate::{Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -55,6 +54,10 @@ pub struct App {
     pub recordings: PathBuf,
     /// Where events are watched.
     pub hub: Hub,
+    /// Which node this is.
+    pub node: NodeInfo,
+    /// Sends what webhooks are tested with.
+    pub sender: WebhookSender,
     /// Seals secrets that must be read again.
     pub seal: NodeKey,
     /// How the control plane is set up.
@@ -78,6 +81,7 @@ const BODY_LIMIT: usize = 1 << 20;
         (name = "leads", description = "Who called and may become a customer, and mail to them"),
         (name = "records", description = "What agents took down"),
         (name = "events", description = "What happened, as it happens"),
+        (name = "webhooks", description = "Where events are sent"),
         (name = "operations", description = "The node itself"),
     )
 )]
@@ -150,24 +154,34 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::templates::list, routes::templates::create))
         .routes(routes!(routes::templates::get, routes::templates::replace, routes::templates::delete))
         .routes(routes!(routes::templates::preview))
+        .routes(routes!(routes::ws::open))
+        .routes(routes!(routes::webhooks::list, routes::webhooks::create))
+        .routes(routes!(
+            routes::webhooks::get,
+            routes::webhooks::put,
+            routes::webhooks::patch,
+            routes::webhooks::delete
+        ))
+        .routes(routes!(routes::webhooks::rotate))
+        .routes(routes!(routes::deliveries::test))
+        .routes(routes!(routes::deliveries::list))
+        .routes(routes!(routes::deliveries::replay))
+        .routes(routes!(routes::deliveries::retry))
         .routes(routes!(routes::taken::bookings))
         .routes(routes!(routes::taken::messages))
         .routes(routes!(routes::operations::health))
         .routes(routes!(routes::operations::ready))
         .routes(routes!(routes::operations::metrics))
+        .routes(routes!(routes::nodes::list))
+        .routes(routes!(routes::nodes::status))
+        .routes(routes!(routes::nodes::drain))
         .routes(routes!(routes::docs::document))
         .routes(routes!(routes::docs::page))
 }
 
 /// The OpenAPI 3.1 document as JSON.
 pub fn openapi() -> String {
-    written(&documented().into_openapi())
-}
-
-fn written(document: &utoipa::openapi::OpenApi) -> String {
-    let mut document = serde_json::to_value(document).unwrap_or_default();
-    answers::complete(&mut document);
-    serde_json::to_string_pretty(&document).unwrap_or_default()
+    documented().into_openapi().to_pretty_json().unwrap_or_default()
 }
 
 /// What every handler sees.
@@ -176,6 +190,7 @@ struct State {
     app: App,
     keys: Arc<actor::KeyCache>,
     limiter: Arc<rate::Limiter>,
+    sockets: Arc<routes::ws::Seats>,
     document: Arc<str>,
 }
 
@@ -183,8 +198,8 @@ struct State {
 /// loopback, and without a peer address nobody counts as that.
 pub fn router(app: App) -> Router {
     let (routes, document) = documented().split_for_parts();
-    let document = written(&document).into();
-    let state = State { app, keys: Arc::default(), limiter: Arc::default(), document };
+    let document = document.to_pretty_json().unwrap_or_default().into();
+    let state = State { app, keys: Arc::default(), limiter: Arc::default(), sockets: Arc::default(), document };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })
         .layer(middleware::from_fn_with_state(state.clone(), door::door))

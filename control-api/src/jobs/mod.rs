@@ -8,6 +8,7 @@ use domain::TenantId;
 use serde_json::Value;
 use sqlx::AnyConnection;
 
+pub(crate) use queue::jitter;
 pub(crate) use timetable::{Round, Timetable};
 pub(crate) use worker::Workers;
 pub use worker::{Context, Fault, Handler, Job};

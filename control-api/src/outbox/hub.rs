@@ -68,7 +68,6 @@ impl Hub {
         self.0.live.receiver_count() > 0
     }
 
-    #[allow(dead_code, reason = "the WebSocket reads it")]
     /// Live events from now on.
     pub(crate) fn live(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
         self.0.live.subscribe()
@@ -96,7 +95,6 @@ impl Hub {
         self.0.head.send_replace(last);
     }
 
-    #[allow(dead_code, reason = "the WebSocket reads it")]
     /// The events after a number, if memory reaches back to it.
     pub(crate) fn after(&self, seq: i64) -> Option<Vec<Arc<Published>>> {
         if seq >= self.head() {

@@ -9,6 +9,8 @@ mod pattern;
 mod published;
 mod publisher;
 pub(crate) mod rollups;
+mod settings;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 
@@ -19,8 +21,10 @@ use sqlx::AnyConnection;
 pub(crate) use consumer::Consumer;
 pub use hub::{Hub, LiveEvent};
 pub(crate) use pattern::Patterns;
-pub(crate) use published::Published;
+pub(crate) use published::{Published, purge_cursor};
 pub(crate) use rollups::Rollups;
+pub use settings::EventsSettings;
+pub use webhooks::{Guard, Lookup, UrlRefused, WebhookSender};
 
 use crate::{
     Store,

@@ -1,5 +1,4 @@
 //! Patterns of event types: `call.ended`, `call.*`, `*`, `!call.dtmf.*`.
-#![allow(dead_code, reason = "webhooks need the rest")]
 
 use domain::event::{Live, Name};
 

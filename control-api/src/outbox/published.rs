@@ -34,7 +34,48 @@ pub(crate) async fn after(db: &mut AnyConnection, seq: i64, limit: i64) -> Resul
     rows.iter().map(read).collect()
 }
 
+/// A tenant's published events of a span of time after a number, at most `limit`.
+pub(crate) async fn between(
+    db: &mut AnyConnection,
+    tenant: TenantId,
+    from_ms: i64,
+    to_ms: i64,
+    seq: i64,
+    limit: i64,
+) -> Result<Vec<Published>, sqlx::Error> {
+    let sql = format!(
+        "{SELECT} WHERE e.tenant_id = $1 AND e.created_at >= $2 AND e.created_at < $3 AND e.pub_seq > $4 ORDER BY e.pub_seq LIMIT $5"
+    );
+    let query =
+        sqlx::query(AssertSqlSafe(sql)).bind(tenant.to_string()).bind(from_ms).bind(to_ms).bind(seq).bind(limit);
+    query.fetch_all(db).await?.iter().map(read).collect()
+}
+
 impl Store {
+    /// One event of a tenant.
+    pub(crate) async fn event(&self, tenant: &str, id: &str) -> Result<Option<Event>, sqlx::Error> {
+        let sql = format!("{SELECT} WHERE e.id = $1 AND e.tenant_id = $2");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(id.to_owned())
+            .bind(tenant.to_owned())
+            .fetch_optional(self.pool())
+            .await?;
+        Ok(row.as_ref().map(read).transpose()?.map(|published| published.event))
+    }
+
+    /// The newest published event of a type, for a webhook's test.
+    pub(crate) async fn newest(&self, tenant: TenantId, kind: &str) -> Result<Option<Event>, sqlx::Error> {
+        let sql = format!(
+            "{SELECT} WHERE e.tenant_id = $1 AND e.type = $2 AND e.pub_seq IS NOT NULL ORDER BY e.pub_seq DESC LIMIT 1"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(tenant.to_string())
+            .bind(kind.to_owned())
+            .fetch_optional(self.pool())
+            .await?;
+        Ok(row.as_ref().map(read).transpose()?.map(|published| published.event))
+    }
+
     /// A tenant's events of one mode after a number, of one call or of all, at most `limit`.
     pub(crate) async fn published(
         &self,
@@ -54,6 +95,25 @@ impl Store {
             query = query.bind(call.to_string());
         }
         query.fetch_all(self.pool()).await?.iter().map(read).collect()
+    }
+
+    /// How many there are after a number, and after a call's own number.
+    pub(crate) async fn count_published(
+        &self,
+        tenant: TenantId,
+        livemode: bool,
+        call: Option<CallId>,
+        seq: i64,
+        after_seq: i64,
+    ) -> Result<i64, sqlx::Error> {
+        let of_call = if call.is_some() { "AND call_id = $4 AND call_seq > $5" } else { "" };
+        let sql =
+            format!("SELECT COUNT(*) FROM events WHERE tenant_id = $1 AND livemode = $2 AND pub_seq > $3 {of_call}");
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(tenant.to_string()).bind(i64::from(livemode)).bind(seq);
+        if let Some(call) = call {
+            query = query.bind(call.to_string()).bind(after_seq);
+        }
+        query.fetch_one(self.pool()).await?.try_get(0)
     }
 
     /// The last number of a tenant's events that retention has taken, 0 if none. It stands among the cursors of consumers.

@@ -76,6 +76,13 @@ impl Store {
         Ok(orphans.into_values().collect())
     }
 
+    /// Closes the calls of a node that will not come back by itself; returns how many there were. Its recordings lie on its own disk:
+    /// they are described when it runs again.
+    pub(crate) async fn close_calls_of(&self, node_id: &str) -> Result<usize, StoreError> {
+        // No run has this id, so every run of it counts as another.
+        self.close_orphans(node_id, BootId(uuid::Uuid::max())).await.map(|orphans| orphans.len())
+    }
+
     async fn tenant_of(&self, call: domain::CallId) -> Result<domain::TenantId, sqlx::Error> {
         let row = sqlx::query("SELECT tenant_id FROM calls WHERE id = $1")
             .bind(call.to_string())

@@ -44,6 +44,7 @@ async fn start(db: &Db, settings: &AfterSettings) -> (Background, Arc<AtomicI64>
         node: "n1".into(),
         handlers: after_call(settings).unwrap(),
         clock: Clock::new(move || now_ms() + read.load(Ordering::Relaxed)),
+        ..BackgroundSettings::default()
     };
     (Background::start(&db.store, settings).await.unwrap(), ahead)
 }

@@ -95,7 +95,7 @@ on_both! {
         }
         db.journal.flush().await;
         all_published(&db).await;
-        for _ in 0..200 {
+        for _ in 0..1200 {
             if db.number("SELECT COALESCE(MAX(pub_seq), 0) FROM consumers WHERE name = 'rollups'").await == 320 {
                 break;
             }

@@ -11,8 +11,8 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use control_api::{
-    AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Health, Hub, Journal, LiveCall, NewCall,
-    NodeKey, NotActive, Settings, StoreDirectory, Switchboard, router,
+    AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Guard, Health, Hub, Journal, LiveCall,
+    NewCall, NodeInfo, NodeKey, NotActive, Settings, StoreDirectory, Switchboard, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};
@@ -68,9 +68,34 @@ impl Switchboard for Fake {
         Health { sip: true, rtp_ports_free: 100, draining, disk: true, calls: 0, max_calls: 100 }
     }
 
+    fn drain(&self, patience: Option<std::time::Duration>) {
+        self.draining.store(patience.is_some(), Ordering::Relaxed);
+    }
+
     fn metrics(&self) -> String {
         "# TYPE sidetone_calls gauge\nsidetone_calls 0\n".into()
     }
+}
+
+/// The key of every test's store.
+pub(crate) fn seal_key() -> NodeKey {
+    NodeKey::from_bytes(&[7; 32]).unwrap()
+}
+
+/// A node of this name.
+pub(crate) fn node_info(id: &str) -> NodeInfo {
+    NodeInfo {
+        id: id.into(),
+        boot: BootId(Uuid::now_v7()),
+        address: "127.0.0.1:8080".into(),
+        version: "0.0.0",
+        started_at_ms: control_api::now_ms(),
+    }
+}
+
+/// Sends webhooks to this machine.
+pub(crate) fn sender() -> WebhookSender {
+    WebhookSender::new(Guard::new(true)).unwrap()
 }
 
 pub(crate) fn live(id: CallId, tenant: TenantId) -> LiveCall {
@@ -199,6 +224,14 @@ impl Client {
     }
 
     pub(crate) fn with(db: &Db, hub: &Hub, settings: Settings) -> Self {
+        Self::build(db, hub, settings, sender())
+    }
+
+    pub(crate) fn sending(db: &Db, hub: &Hub, sender: WebhookSender) -> Self {
+        Self::build(db, hub, Settings::default(), sender)
+    }
+
+    fn build(db: &Db, hub: &Hub, settings: Settings, sender: WebhookSender) -> Self {
         let board = Arc::new(Fake {
             journal: db.journal.clone(),
             live: Mutex::default(),
@@ -212,7 +245,9 @@ impl Client {
             switchboard: board.clone(),
             recordings: db.folder.join("recordings"),
             hub: hub.clone(),
-            seal: NodeKey::from_bytes(&[7; 32]).unwrap(),
+            node: node_info("n1"),
+            sender,
+            seal: seal_key(),
             settings: Arc::new(settings),
         };
         Self { router: router(app), board, key: KEY.into() }

@@ -51,7 +51,9 @@ impl Handler for Scribe {
 
 async fn worker(store: &Store, node: &str, scribe: &Scribe, clock: Clock) -> Background {
     let handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(scribe.clone())];
-    Background::start(store, BackgroundSettings { node: node.into(), handlers, clock }).await.unwrap()
+    Background::start(store, BackgroundSettings { node: node.into(), handlers, clock, ..Default::default() })
+        .await
+        .unwrap()
 }
 
 async fn leave(db: &Db, key: &str, what: &str) -> bool {

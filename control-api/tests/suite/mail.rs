@@ -47,6 +47,7 @@ async fn sender(db: &Db, settings: MailSettings) -> (Background, Arc<AtomicI64>)
         node: "n1".into(),
         handlers: vec![Arc::new(Sender::new(&settings).unwrap())],
         clock: Clock::new(move || now_ms() + read.load(Ordering::Relaxed)),
+        ..BackgroundSettings::default()
     };
     (Background::start(&db.store, settings).await.unwrap(), ahead)
 }

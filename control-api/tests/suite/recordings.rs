@@ -146,7 +146,7 @@ on_both! {
         let ahead = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
         let read = ahead.clone();
         let clock = Clock::new(move || now_ms() + read.load(std::sync::atomic::Ordering::Relaxed));
-        let settings = BackgroundSettings { node: "n1".into(), handlers: after_call(&settings).unwrap(), clock };
+        let settings = BackgroundSettings { node: "n1".into(), handlers: after_call(&settings).unwrap(), clock, ..Default::default() };
         let _background = Background::start(&db.store, settings).await.unwrap();
         until(&db, "SELECT COUNT(*) FROM recordings WHERE expires_at > created_at", 3).await;
         until(&db, "SELECT COUNT(*) FROM call_analyses WHERE state = 'done'", 3).await;

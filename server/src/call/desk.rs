@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_api::{
-    AgentChoice, Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Hop, Journal, LiveCall, NotActive,
-    Refused, Route, RouteQuery, Store, StoreDirectory, Switchboard,
+    AgentChoice, Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Hop, Hub, Journal, LiveCall,
+    NotActive, Refused, Route, RouteQuery, Store, StoreDirectory, Switchboard,
 };
 use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId};
 use pipeline::offline::Speech;
@@ -35,6 +35,8 @@ pub struct Parts {
     pub store: Store,
     /// Rows of calls.
     pub journal: Journal,
+    /// Where calls are watched.
+    pub hub: Hub,
     /// Media threads.
     pub media: Media,
     /// Voice threads.
@@ -64,6 +66,8 @@ struct Inner {
     /// Gateways that are not tried for a while.
     bans: Mutex<Bans>,
     draining: AtomicBool,
+    /// How often draining was begun or undone: a patience that runs out must be that of the last one.
+    drains: AtomicU64,
     answered: AtomicU64,
     refused: AtomicU64,
 }
@@ -111,6 +115,7 @@ impl Desk {
             paces: Mutex::default(),
             bans: Mutex::default(),
             draining: AtomicBool::new(false),
+            drains: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
@@ -206,10 +211,11 @@ impl Desk {
         }
     }
 
-    /// Refuses new calls from now on.
-    pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
-        self.sip.drain(true);
+    /// Refuses new calls from now on, or takes them again.
+    pub fn set_draining(&self, draining: bool) -> u64 {
+        self.0.draining.store(draining, Ordering::Relaxed);
+        self.sip.drain(draining);
+        self.0.drains.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Whether new calls are refused.
@@ -344,6 +350,18 @@ impl Switchboard for Desk {
             calls: u32::try_from(self.live_calls()).unwrap_or(u32::MAX),
             max_calls: u32::try_from(self.house.config.limits.calls).unwrap_or(u32::MAX),
         }
+    }
+
+    fn drain(&self, patience: Option<std::time::Duration>) {
+        let round = self.set_draining(patience.is_some());
+        let Some(patience) = patience else { return };
+        let desk = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            if desk.0.drains.load(Ordering::Relaxed) == round {
+                desk.end_all(EndedReason::DrainForced);
+            }
+        });
     }
 
     fn metrics(&self) -> String {

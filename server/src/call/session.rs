@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::{DialRequest, Ended, Entry, NewCall, RecordingStage, RecordingState};
-use domain::event::Name;
-use domain::{AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, Turn};
+use control_api::{DialRequest, Ended, Entry, LiveEvent, NewCall, RecordingStage, RecordingState};
+use domain::event::{Live, Name};
+use domain::{AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
 use pipeline::agent::{AgentError, Credentials, Surroundings};
 use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Spoken};
 use pipeline::turn::Cause as TurnCause;
@@ -68,6 +68,8 @@ pub(super) struct Session {
     from: String,
     to: String,
     variables: Map<String, Value>,
+    /// Whose call it is, whether it is a real one, and its stored agent: who may watch it.
+    shown_to: (TenantId, bool, Option<String>),
     max_duration: Duration,
     record: bool,
     orders: UnboundedSender<Order>,
@@ -93,6 +95,7 @@ impl Session {
             from: created.from.expose().clone(),
             to: created.to.expose().clone(),
             variables: created.variables.clone(),
+            shown_to: (created.tenant, created.livemode, created.agent_id.map(|id| id.to_string())),
             max_duration: configured.min(Duration::from_millis(agent.limits.max_duration_ms)),
             record: desk.house.config.recording.enabled && agent.recording.enabled,
             desk,
@@ -361,7 +364,11 @@ impl Session {
                 self.write(Entry::Event { name: Name::DtmfReceived, data });
             }
             ConversationEvent::Activity(activity) => {
-                self.desk.mark(self.seat.id, |live| live.activity = Some(activity))
+                self.desk.mark(self.seat.id, |live| live.activity = Some(activity));
+                self.show(Live::Activity, || json!({"activity": activity}));
+            }
+            ConversationEvent::Partial(text) => {
+                self.show(Live::TranscriptPartial, || json!({"speaker": "caller", "text": text}));
             }
             ConversationEvent::Tool { id, name, arguments } => self.run_tool(id, name, &arguments).await,
             ConversationEvent::Hold(on) => {
@@ -380,9 +387,7 @@ impl Session {
                     TurnCause::MaxCall => EndedReason::MaxDuration,
                 });
             }
-            ConversationEvent::Silent { .. }
-            | ConversationEvent::Partial(_)
-            | ConversationEvent::ToolCancelled { .. } => {}
+            ConversationEvent::Silent { .. } | ConversationEvent::ToolCancelled { .. } => {}
             // Before a BYE it means that the line or the voice thread let go: there is nobody left to talk.
             ConversationEvent::Closed => {
                 self.closed = true;
@@ -390,6 +395,15 @@ impl Session {
             }
         }
         None
+    }
+
+    /// Shows something to who watches now; it is not stored.
+    fn show(&self, kind: Live, data: impl FnOnce() -> Value) {
+        if self.desk.hub.is_watched() {
+            let (tenant, livemode, agent_id) = self.shown_to.clone();
+            let at_ms = control_api::now_ms();
+            self.desk.hub.show(LiveEvent { tenant, livemode, call: self.seat.id, agent_id, kind, data: data(), at_ms });
+        }
     }
 
     fn flush_spoken(&mut self) {

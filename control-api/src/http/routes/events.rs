@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
-use super::calls::find;
+use super::{
+    calls::find,
+    ws::{is_shown, visible},
+};
 use crate::{
     http::{
         State,
@@ -16,7 +19,7 @@ use crate::{
         error::{ApiError, ErrorEnvelope},
         query::{self, Query},
     },
-    outbox::{Patterns, Published},
+    outbox::Patterns,
     view::Event,
 };
 
@@ -95,7 +98,7 @@ pub(crate) async fn list(
             for published in page {
                 cursor = published.seq;
                 if patterns.want(&published.event.kind) && is_shown(&published, &actor) {
-                    data.push(published.event);
+                    data.push(visible(&published.event, &actor));
                     if data.len() == limit {
                         return Ok(feed(data, cursor));
                     }
@@ -121,12 +124,6 @@ fn feed(data: Vec<Event>, cursor: i64) -> Json<Feed> {
     Json(Feed { data, cursor: cursor.to_string(), next_cursor: None })
 }
 
-/// Whether a caller may see an event of its own tenant.
-pub(super) fn is_shown(published: &Published, actor: &Actor) -> bool {
-    let platform = published.event.kind.parse().is_ok_and(domain::event::Name::is_platform);
-    !platform || actor.needs("platform:admin").is_ok()
-}
-
 /// A cursor that this installation has given.
 pub(super) fn cursor(text: &str, last: i64) -> Result<i64, ApiError> {
     text.parse().ok().filter(|seq| (0..=last).contains(seq)).ok_or_else(|| {
@@ -134,7 +131,7 @@ pub(super) fn cursor(text: &str, last: i64) -> Result<i64, ApiError> {
     })
 }
 
-pub(super) fn expired(oldest: i64) -> ApiError {
+fn expired(oldest: i64) -> ApiError {
     let message = format!("events before the cursor {oldest} are no longer kept");
     ApiError::new(StatusCode::GONE, "cursor_expired", message).at("after")
 }
