@@ -54,6 +54,10 @@ pub(super) async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> R
     if too_deep(&bytes) {
         return Err(malformed("nested deeper than 32"));
     }
+    if has_nul(&bytes) {
+        // No database stores it.
+        return Err(malformed("a text contains the character U+0000"));
+    }
     Ok(bytes)
 }
 
@@ -102,6 +106,14 @@ fn explain(path: &str, error: &serde_json::Error) -> ApiError {
     }
     // The position in the text says nothing that the path does not.
     let message = text.split(" at line ").next().unwrap_or(&text);
+    // Our own names say nothing to a client.
+    let message = match message.split_once(", expected ") {
+        Some((found, rest)) if rest.starts_with("struct ") || rest.starts_with("internally tagged ") => {
+            &format!("{found}, expected an object")
+        }
+        Some((found, rest)) if rest.starts_with("enum ") || rest.starts_with("tuple ") => found,
+        _ => message,
+    };
     match parents {
         "" => ApiError::new(StatusCode::BAD_REQUEST, "validation_failed", message),
         field => ApiError::invalid(field, message),
@@ -129,9 +141,29 @@ fn too_deep(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether some text has the escape `\u0000`; what follows an escaped backslash is no escape.
+fn has_nul(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        if rest[at..].starts_with(br"\u0000") {
+            return true;
+        }
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_escaped_nul_is_found_and_its_picture_is_not() {
+        assert!(has_nul(br#"{"a":"x\u0000"}"#));
+        assert!(has_nul(br#"{"a":"\\\u0000"}"#));
+        assert!(!has_nul(br#"{"a":"\\u0000"}"#));
+        assert!(!has_nul(b"{}") && !has_nul(br"\"));
+    }
 
     #[test]
     fn depth_counts_brackets_but_not_those_in_strings() {
@@ -160,9 +192,11 @@ mod tests {
             (r#"{"end":{}}"#, "validation_failed", Some("end.silence_ms")),
             (r#"{"end":{"silence_ms":"1"}}"#, "validation_failed", Some("end.silence_ms")),
             (r#"{"end":{"silence_ms":"#, "malformed_json", None),
+            (r#"{"end":7}"#, "validation_failed", Some("end")),
         ] {
             let error = read::<Outer, _>(&mut serde_json::Deserializer::from_str(text)).unwrap_err();
             assert_eq!((error.code, error.field.as_deref()), (code, field), "{text}");
+            assert!(!error.message.contains("Inner"), "{}", error.message);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The API over HTTP: `/api/v1`, and the operator's pages at the root.
 
 mod actor;
+mod answers;
 mod body;
 mod change;
 mod cursor;
@@ -181,7 +182,13 @@ fn documented() -> OpenApiRouter<State> {
 
 /// The OpenAPI 3.1 document as JSON.
 pub fn openapi() -> String {
-    documented().into_openapi().to_pretty_json().unwrap_or_default()
+    written(&documented().into_openapi())
+}
+
+fn written(document: &utoipa::openapi::OpenApi) -> String {
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    answers::complete(&mut document);
+    serde_json::to_string_pretty(&document).unwrap_or_default()
 }
 
 /// What every handler sees.
@@ -198,7 +205,7 @@ struct State {
 /// loopback, and without a peer address nobody counts as that.
 pub fn router(app: App) -> Router {
     let (routes, document) = documented().split_for_parts();
-    let document = document.to_pretty_json().unwrap_or_default().into();
+    let document = written(&document).into();
     let state = State { app, keys: Arc::default(), limiter: Arc::default(), sockets: Arc::default(), document };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })

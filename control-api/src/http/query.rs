@@ -22,6 +22,11 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 }
 
 fn read<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+    // No database stores the NUL character, and nothing that is looked for has one.
+    if let Some(pair) = query.split('&').find(|pair| pair.contains("%00")) {
+        let field = pair.split('=').next().unwrap_or_default();
+        return Err(ApiError::invalid(field, format!("{field} must not contain the character U+0000")));
+    }
     // The framework's reader works on a URI; a query is one without the rest.
     let uri = Uri::try_from(format!("/?{query}")).map_err(|_| ApiError::not_found())?;
     let rejection = match Raw::<T>::try_from_uri(&uri) {

@@ -23,6 +23,7 @@ mod recordings;
 mod retention;
 mod routing;
 mod store;
+mod walk;
 mod watch;
 mod webhooks;
 mod ws;

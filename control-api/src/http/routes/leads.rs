@@ -204,6 +204,7 @@ pub(crate) async fn notes(
 /// A note to be written.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"text": "Called back, wants the offer in writing"}))]
 pub(crate) struct NewNote {
     /// 1 to 4000 characters.
     text: String,

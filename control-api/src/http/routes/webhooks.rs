@@ -286,7 +286,7 @@ async fn believed(state: &State, actor: &Actor, id: Uuid, believed: &IfMatch) ->
 #[utoipa::path(delete, path = "/api/v1/webhooks/{id}", tag = "webhooks", operation_id = "deleteWebhook",
     params(("id" = String, Path, description = "The webhook")), security(("bearer" = []), ("api_key" = [])),
     responses((status = 204), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope),
-        (status = 404, body = ErrorEnvelope)))]
+        (status = 412, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
     actor: Actor,

@@ -1,0 +1,99 @@
+//! One of everything that a path can name, made by its owner.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    db::Db,
+    fake::{Client, conversation},
+};
+
+/// The word in everything the owner made: it must appear in no answer to anybody else.
+pub(super) const MARK: &str = "Zzyzx";
+
+/// Made by a POST to its collection, whose answer has an `id`.
+fn posted() -> Vec<(&'static str, Value)> {
+    vec![
+        ("/api/v1/api-keys", json!({"name": MARK, "scopes": ["calls:read"]})),
+        ("/api/v1/trunks", json!({"name": MARK, "gateways": [{"host": "9.9.9.9"}]})),
+        ("/api/v1/dispatch-rules", json!({"name": MARK, "action": {"kind": "reject"}})),
+        ("/api/v1/leads", json!({"name": MARK, "email": "zzyzx@example.com"})),
+        ("/api/v1/webhooks", json!({"url": "http://127.0.0.1:59999/hook", "description": MARK})),
+        ("/api/v1/email-templates", json!({"name": MARK, "subject": MARK, "body_text": "Hello"})),
+    ]
+}
+
+/// What was made: by the path before its parameter, the value that names it.
+pub(super) struct Seeds(BTreeMap<String, String>);
+
+impl Seeds {
+    pub(super) async fn sow(db: &Db, client: &Client) -> Self {
+        let mut made = BTreeMap::new();
+        for (collection, body) in posted() {
+            let answer = client.post(collection, body).await;
+            assert_eq!(answer.status, 201, "{collection}: {}", answer.text());
+            made.insert(collection.to_owned(), answer.json()["id"].as_str().unwrap().to_owned());
+        }
+        let number = json!({"e164": "+12125550188", "carrier": "none", "trunk_id": made["/api/v1/trunks"]});
+        let number = client.post("/api/v1/numbers", number).await.json();
+        made.insert("/api/v1/numbers".into(), number["id"].as_str().unwrap().into());
+        let listed = client.post("/api/v1/do-not-call", json!({"e164": "+12125550177", "reason": MARK})).await;
+        assert_eq!(listed.status, 201, "{}", listed.text());
+        made.insert("/api/v1/do-not-call".into(), "+12125550177".into());
+        let call = conversation(&db.journal, db.tenant, 1_795_221_552_123);
+        db.journal.flush().await;
+        made.insert("/api/v1/calls".into(), call.to_string());
+        let file = client.post("/api/v1/calls/export", json!({"format": "csv"})).await;
+        assert_eq!(file.status, 202, "{}", file.text());
+        made.insert("/api/v1/files".into(), file.json()["id"].as_str().unwrap().into());
+        made.insert("/api/v1/numbers/orders".into(), order(db).await);
+        made.insert("/api/v1/deliveries".into(), delivery(db, &made["/api/v1/webhooks"]).await);
+        Self(made)
+    }
+
+    /// Values for the parameters of a path.
+    pub(super) fn values(&self, named: &[&str]) -> Vec<String> {
+        let value = |name: &&str| {
+            let found = self.0.get(*name);
+            found.unwrap_or_else(|| panic!("what {name}/{{…}} names has no seed in walk/seeds.rs")).clone()
+        };
+        named.iter().map(value).collect()
+    }
+
+    /// Everything by which the owner's things could be known.
+    pub(super) fn traces(&self) -> Vec<&str> {
+        self.0.values().map(String::as_str).filter(|value| value.len() >= 8).chain([MARK]).collect()
+    }
+}
+
+async fn order(db: &Db) -> String {
+    let id = Uuid::now_v7().to_string();
+    sqlx::query(
+        "INSERT INTO number_orders (id, tenant_id, kind, e164, carrier, state, created_at, updated_at)
+         VALUES ($1, $2, 'buy', '+12125550166', 'twilio', 'done', 1, 1)",
+    )
+    .bind(&id)
+    .bind(db.tenant.to_string())
+    .execute(&db.raw)
+    .await
+    .unwrap();
+    id
+}
+
+/// A delivery that was given up.
+async fn delivery(db: &Db, webhook: &str) -> String {
+    let id = Uuid::now_v7().to_string();
+    sqlx::query(
+        "INSERT INTO webhook_deliveries (id, webhook_id, tenant_id, event_id, type, state, attempts, created_at)
+         VALUES ($1, $2, $3, $1, 'agent.created', 'dead', 10, 1)",
+    )
+    .bind(&id)
+    .bind(webhook)
+    .bind(db.tenant.to_string())
+    .execute(&db.raw)
+    .await
+    .unwrap();
+    id
+}
