@@ -50,6 +50,9 @@ CREATE TABLE calls (
     deleted_at BIGINT
 );
 CREATE INDEX calls_list ON calls (tenant_id, created_at, id);
+-- What few calls have is found without reading the many that have it not.
+CREATE INDEX calls_status ON calls (tenant_id, status, created_at, id);
+CREATE INDEX calls_reason ON calls (tenant_id, ended_reason, created_at, id);
 CREATE INDEX calls_live ON calls (tenant_id, status) WHERE ended_at IS NULL;
 CREATE INDEX calls_unblanked ON calls (tenant_id, ended_at) WHERE blanked_at IS NULL;
 CREATE INDEX calls_node ON calls (node_id, boot_id) WHERE ended_at IS NULL;

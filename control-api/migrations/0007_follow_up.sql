@@ -77,6 +77,7 @@ CREATE TABLE call_rollup (
     livemode BIGINT NOT NULL,
     hour_at BIGINT NOT NULL,
     agent_id TEXT NOT NULL DEFAULT '',
+    agent_version BIGINT NOT NULL DEFAULT 0,
     direction TEXT NOT NULL,
     outcome TEXT NOT NULL,
     calls BIGINT NOT NULL,
@@ -88,18 +89,33 @@ CREATE TABLE call_rollup (
     neutral BIGINT NOT NULL,
     negative BIGINT NOT NULL,
     success BIGINT NOT NULL,
-    PRIMARY KEY (tenant_id, livemode, hour_at, agent_id, direction, outcome)
+    transferred BIGINT NOT NULL DEFAULT 0,
+    interruptions BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, livemode, hour_at, agent_id, agent_version, direction, outcome)
 );
 
 CREATE TABLE latency_rollup (
     tenant_id TEXT NOT NULL,
     day TEXT NOT NULL,
     agent_id TEXT NOT NULL DEFAULT '',
+    agent_version BIGINT NOT NULL DEFAULT 0,
     stage TEXT NOT NULL,
     provider TEXT NOT NULL DEFAULT '',
     bucket BIGINT NOT NULL,
     count BIGINT NOT NULL,
-    PRIMARY KEY (tenant_id, day, agent_id, stage, provider, bucket)
+    PRIMARY KEY (tenant_id, day, agent_id, agent_version, stage, provider, bucket)
+);
+
+CREATE TABLE topic_rollup (
+    tenant_id TEXT NOT NULL,
+    livemode BIGINT NOT NULL,
+    day_at BIGINT NOT NULL,
+    agent_id TEXT NOT NULL DEFAULT '',
+    topic TEXT NOT NULL,
+    positive BIGINT NOT NULL,
+    neutral BIGINT NOT NULL,
+    negative BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, livemode, day_at, agent_id, topic)
 );
 
 CREATE TABLE files (

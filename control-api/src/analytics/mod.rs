@@ -7,4 +7,4 @@ mod rows;
 
 pub(crate) use histogram::{Histogram, Percentiles};
 pub(crate) use range::{Bucket, Range, RangeQuery};
-pub(crate) use rows::{Hour, Sentiment, Tally, Versions, percent};
+pub(crate) use rows::{Cut, Sentiment, Slice, Tally, Versions, percent};

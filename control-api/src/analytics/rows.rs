@@ -4,21 +4,77 @@ use std::collections::BTreeMap;
 
 use domain::TenantId;
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 use utoipa::ToSchema;
 
 use super::{Histogram, Range};
-use crate::{Store, after::analysis::Findings};
+use crate::Store;
 
-/// A row of `call_rollup`.
+/// Calls that have something in common: as much of it as the [`Cut`] keeps apart; the rest is empty or 0.
 #[derive(Clone, Debug)]
-pub(crate) struct Hour {
-    pub(crate) at_ms: i64,
+pub(crate) struct Slice {
+    pub(crate) hour_ms: i64,
     pub(crate) agent: String,
+    pub(crate) version: i64,
     pub(crate) direction: String,
     pub(crate) outcome: String,
     pub(crate) tally: Tally,
 }
+
+/// What calls are kept apart by. The database sums up the rest: fewer rows are read the less is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    pub(crate) hour: bool,
+    pub(crate) agent: bool,
+    pub(crate) version: bool,
+    pub(crate) direction: bool,
+    pub(crate) outcome: bool,
+}
+
+impl Cut {
+    pub(crate) const NONE: Self = Self { hour: false, agent: false, version: false, direction: false, outcome: false };
+    pub(crate) const HOUR: Self = Self { hour: true, ..Self::NONE };
+    pub(crate) const AGENT: Self = Self { agent: true, ..Self::NONE };
+    pub(crate) const OUTCOME: Self = Self { outcome: true, ..Self::NONE };
+
+    /// What either keeps apart.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            hour: self.hour || other.hour,
+            agent: self.agent || other.agent,
+            version: self.version || other.version,
+            direction: self.direction || other.direction,
+            outcome: self.outcome || other.outcome,
+        }
+    }
+
+    /// Whether each column of the roll-up is kept, and what stands in its place.
+    fn columns(self) -> [(&'static str, bool, &'static str); 5] {
+        let (text, number) = ("CAST('' AS TEXT)", "CAST(0 AS BIGINT)");
+        [
+            ("hour_at", self.hour, number),
+            ("agent_id", self.agent, text),
+            ("agent_version", self.version, number),
+            ("direction", self.direction, text),
+            ("outcome", self.outcome, text),
+        ]
+    }
+}
+
+/// The sums of a slice, in the order of [`Tally`]'s fields.
+const SUMS: [&str; 11] = [
+    "calls",
+    "answered",
+    "duration_ms",
+    "charged_micros",
+    "vendor_micros",
+    "positive",
+    "neutral",
+    "negative",
+    "success",
+    "transferred",
+    "interruptions",
+];
 
 /// Sums over calls.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +88,8 @@ pub(crate) struct Tally {
     pub(crate) neutral: i64,
     pub(crate) negative: i64,
     pub(crate) success: i64,
+    pub(crate) transferred: i64,
+    pub(crate) interruptions: i64,
 }
 
 /// How the callers sounded.
@@ -53,6 +111,8 @@ impl Tally {
         self.neutral += other.neutral;
         self.negative += other.negative;
         self.success += other.success;
+        self.transferred += other.transferred;
+        self.interruptions += other.interruptions;
     }
 
     /// Of all calls.
@@ -109,43 +169,53 @@ impl Store {
             .try_get(0)
     }
 
-    /// The hours of a range.
-    pub(crate) async fn hours(
+    /// The calls of a range, cut as asked, in the order of what they are cut by.
+    pub(crate) async fn slices(
         &self,
         tenant: TenantId,
         livemode: bool,
         range: &Range,
-    ) -> Result<Vec<Hour>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT hour_at, agent_id, direction, outcome, calls, answered, duration_ms, charged_micros, vendor_micros, positive,
-               neutral, negative, success FROM call_rollup
-             WHERE tenant_id = $1 AND livemode = $2 AND hour_at >= $3 AND hour_at < $4 AND ($5 = '' OR agent_id = $5)
-             ORDER BY hour_at, agent_id, direction, outcome",
-        )
-        .bind(tenant.to_string())
-        .bind(i64::from(livemode))
-        .bind(range.from_ms - range.from_ms.rem_euclid(3_600_000))
-        .bind(range.to_ms)
-        .bind(range.agent.clone().unwrap_or_default())
-        .fetch_all(self.pool())
-        .await?;
+        cut: Cut,
+    ) -> Result<Vec<Slice>, sqlx::Error> {
+        let kept: Vec<_> = cut.columns().into_iter().filter(|(_, kept, _)| *kept).map(|(name, ..)| name).collect();
+        let shown = cut.columns().map(|(name, kept, stand_in)| if kept { name } else { stand_in });
+        let sums = SUMS.map(|name| format!("CAST(COALESCE(SUM({name}), 0) AS BIGINT)"));
+        let group = if kept.is_empty() { String::new() } else { format!("GROUP BY {0} ORDER BY {0}", kept.join(", ")) };
+        let sql = format!(
+            "SELECT {}, {} FROM call_rollup
+             WHERE tenant_id = $1 AND livemode = $2 AND hour_at >= $3 AND hour_at < $4 AND ($5 = '' OR agent_id = $5) {group}",
+            shown.join(", "),
+            sums.join(", "),
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(tenant.to_string())
+            .bind(i64::from(livemode))
+            .bind(range.from_ms - range.from_ms.rem_euclid(3_600_000))
+            .bind(range.to_ms)
+            .bind(range.agent.clone().unwrap_or_default())
+            .fetch_all(self.pool())
+            .await?;
         rows.iter()
             .map(|row| {
-                Ok(Hour {
-                    at_ms: row.try_get(0)?,
+                let sum = |n: usize| row.try_get::<i64, _>(5 + n);
+                Ok(Slice {
+                    hour_ms: row.try_get(0)?,
                     agent: row.try_get(1)?,
-                    direction: row.try_get(2)?,
-                    outcome: row.try_get(3)?,
+                    version: row.try_get(2)?,
+                    direction: row.try_get(3)?,
+                    outcome: row.try_get(4)?,
                     tally: Tally {
-                        calls: row.try_get(4)?,
-                        answered: row.try_get(5)?,
-                        duration_ms: row.try_get(6)?,
-                        charged_micros: row.try_get(7)?,
-                        vendor_micros: row.try_get(8)?,
-                        positive: row.try_get(9)?,
-                        neutral: row.try_get(10)?,
-                        negative: row.try_get(11)?,
-                        success: row.try_get(12)?,
+                        calls: sum(0)?,
+                        answered: sum(1)?,
+                        duration_ms: sum(2)?,
+                        charged_micros: sum(3)?,
+                        vendor_micros: sum(4)?,
+                        positive: sum(5)?,
+                        neutral: sum(6)?,
+                        negative: sum(7)?,
+                        success: sum(8)?,
+                        transferred: sum(9)?,
+                        interruptions: sum(10)?,
                     },
                 })
             })
@@ -187,7 +257,7 @@ impl Store {
             .try_get(0)
     }
 
-    /// How callers sounded who spoke of a topic, the most frequent topics first, of the newest hundred thousand analyses.
+    /// How callers sounded who spoke of a topic, over whole days of UTC: the fifty most frequent topics.
     pub(crate) async fn topics(
         &self,
         tenant: TenantId,
@@ -195,111 +265,75 @@ impl Store {
         range: &Range,
     ) -> Result<Vec<(String, Sentiment)>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT a.result, c.sentiment FROM calls c JOIN call_analyses a ON a.call_id = c.id AND a.state = 'done'
-               AND a.revision = (SELECT MAX(b.revision) FROM call_analyses b WHERE b.call_id = c.id AND b.state = 'done')
-             WHERE c.tenant_id = $1 AND c.livemode = $2 AND c.created_at >= $3 AND c.created_at < $4 AND ($5 = '' OR c.agent_id = $5)
-               AND c.sentiment IS NOT NULL ORDER BY c.created_at DESC LIMIT 100000",
+            "SELECT topic, CAST(SUM(positive) AS BIGINT), CAST(SUM(neutral) AS BIGINT), CAST(SUM(negative) AS BIGINT)
+             FROM topic_rollup WHERE tenant_id = $1 AND livemode = $2 AND day_at >= $3 AND day_at < $4 AND ($5 = '' OR agent_id = $5)
+             GROUP BY topic HAVING SUM(positive + neutral + negative) > 0
+             ORDER BY SUM(positive + neutral + negative) DESC, topic LIMIT 50",
         )
         .bind(tenant.to_string())
         .bind(i64::from(livemode))
-        .bind(range.from_ms)
+        .bind(range.from_ms - range.from_ms.rem_euclid(86_400_000))
         .bind(range.to_ms)
         .bind(range.agent.clone().unwrap_or_default())
         .fetch_all(self.pool())
         .await?;
-        let mut topics: BTreeMap<String, Sentiment> = BTreeMap::new();
-        for row in rows {
-            let result: Option<String> = row.try_get(0)?;
-            let findings: Findings = result.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-            let sentiment: String = row.try_get(1)?;
-            for topic in findings.topics {
-                let counts = topics.entry(topic).or_default();
-                match sentiment.as_str() {
-                    "positive" => counts.positive += 1,
-                    "negative" => counts.negative += 1,
-                    _ => counts.neutral += 1,
-                }
-            }
-        }
-        let mut topics: Vec<_> = topics.into_iter().collect();
-        topics.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.positive + counts.neutral + counts.negative));
-        topics.truncate(50);
-        Ok(topics)
+        let counts = |row: &AnyRow| -> Result<_, sqlx::Error> {
+            Ok(Sentiment { positive: row.try_get(1)?, neutral: row.try_get(2)?, negative: row.try_get(3)? })
+        };
+        rows.iter().map(|row| Ok((row.try_get(0)?, counts(row)?))).collect()
     }
 
-    /// Agents and their versions. The roll-ups know no versions, so this reads the calls themselves.
+    /// Agents and their versions, the busiest first.
     pub(crate) async fn versions(
         &self,
         tenant: TenantId,
         livemode: bool,
         range: &Range,
     ) -> Result<Vec<Versions>, sqlx::Error> {
-        const WHERE: &str = "c.tenant_id = $1 AND c.livemode = $2 AND c.created_at >= $3 AND c.created_at < $4 AND c.ended_at IS NOT NULL
-            AND ($5 = '' OR c.agent_id = $5)";
-        let ask = |sql: String| {
-            sqlx::query(AssertSqlSafe(sql))
-                .bind(tenant.to_string())
-                .bind(i64::from(livemode))
-                .bind(range.from_ms)
-                .bind(range.to_ms)
-                .bind(range.agent.clone().unwrap_or_default())
+        let mut v2v = self.latencies_of_versions(tenant, range).await?;
+        let mut slices = self.slices(tenant, livemode, range, Cut { version: true, ..Cut::AGENT }).await?;
+        slices.sort_by_key(|slice| std::cmp::Reverse(slice.tally.calls));
+        let version = |slice: Slice| {
+            let Slice { agent, version, tally, .. } = slice;
+            let cuts = tally.interruptions as f64 * 100.0 / tally.calls.max(1) as f64;
+            Versions {
+                v2v_p50_ms: v2v.remove(&(agent.clone(), version)).and_then(|histogram| histogram.at(0.5)),
+                agent_id: Some(agent).filter(|agent| !agent.is_empty()),
+                version: Some(version).filter(|version| *version > 0),
+                calls: tally.calls,
+                success_pct: tally.success_pct(),
+                avg_duration_ms: tally.average_ms(),
+                interruptions_per_call: cuts.round() / 100.0,
+                transfers_pct: percent(tally.transferred, tally.answered),
+                charged_micros: tally.charged_micros,
+                sentiment: tally.sentiment(),
+            }
         };
-        let count =
-            |condition: &str| format!("CAST(COALESCE(SUM(CASE WHEN {condition} THEN 1 ELSE 0 END), 0) AS BIGINT)");
-        let sums = format!(
-            "SELECT c.agent_id, c.agent_version, COUNT(*), {}, {}, CAST(COALESCE(SUM(c.duration_ms), 0) AS BIGINT), {}, {}, {}, {}, {},
-               CAST(COALESCE(SUM(c.charged_micros), 0) AS BIGINT)
-             FROM calls c WHERE {WHERE} GROUP BY c.agent_id, c.agent_version ORDER BY 3 DESC, 1, 2",
-            count("c.success = 1"),
-            count("c.success IS NOT NULL"),
-            count("c.answered_at IS NOT NULL"),
-            count("c.ended_reason = 'transferred'"),
-            count("c.sentiment = 'positive'"),
-            count("c.sentiment = 'neutral'"),
-            count("c.sentiment = 'negative'"),
-        );
-        let cut = format!(
-            "SELECT c.agent_id, c.agent_version, CAST(COALESCE(SUM(t.interrupted), 0) AS BIGINT) FROM calls c JOIN turns t ON t.call_id = c.id
-             WHERE {WHERE} GROUP BY c.agent_id, c.agent_version"
-        );
-        // The middle of the calls' own medians.
-        let middle = format!(
-            "SELECT c.agent_id, c.agent_version, c.v2v_p50_ms FROM calls c WHERE {WHERE} AND c.v2v_p50_ms IS NOT NULL
-             ORDER BY c.v2v_p50_ms LIMIT 200000"
-        );
-        type Key = (Option<String>, Option<i64>);
-        let mut interruptions: BTreeMap<Key, i64> = BTreeMap::new();
-        for row in ask(cut).fetch_all(self.pool()).await? {
-            interruptions.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
+        Ok(slices.into_iter().map(version).collect())
+    }
+
+    /// Voice to voice, by agent and version.
+    async fn latencies_of_versions(
+        &self,
+        tenant: TenantId,
+        range: &Range,
+    ) -> Result<BTreeMap<(String, i64), Histogram>, sqlx::Error> {
+        let (first, last) = range.days();
+        let rows = sqlx::query(
+            "SELECT agent_id, agent_version, bucket, CAST(SUM(count) AS BIGINT) FROM latency_rollup
+             WHERE tenant_id = $1 AND day >= $2 AND day <= $3 AND ($4 = '' OR agent_id = $4) AND stage = 'voice_to_voice'
+             GROUP BY agent_id, agent_version, bucket",
+        )
+        .bind(tenant.to_string())
+        .bind(first)
+        .bind(last)
+        .bind(range.agent.clone().unwrap_or_default())
+        .fetch_all(self.pool())
+        .await?;
+        let mut found: BTreeMap<_, Histogram> = BTreeMap::new();
+        for row in rows {
+            found.entry((row.try_get(0)?, row.try_get(1)?)).or_default().add(row.try_get(2)?, row.try_get(3)?);
         }
-        let mut v2v: BTreeMap<Key, Vec<i64>> = BTreeMap::new();
-        for row in ask(middle).fetch_all(self.pool()).await? {
-            v2v.entry((row.try_get(0)?, row.try_get(1)?)).or_default().push(row.try_get(2)?);
-        }
-        let rows = ask(sums).fetch_all(self.pool()).await?;
-        rows.iter()
-            .map(|row| {
-                let key: Key = (row.try_get(0)?, row.try_get(1)?);
-                let (calls, answered): (i64, i64) = (row.try_get(2)?, row.try_get(6)?);
-                let sorted = v2v.get(&key).map(Vec::as_slice).unwrap_or_default();
-                let cuts = interruptions.get(&key).copied().unwrap_or(0);
-                Ok(Versions {
-                    calls,
-                    success_pct: percent(row.try_get(3)?, row.try_get(4)?),
-                    avg_duration_ms: (answered > 0).then_some(row.try_get::<i64, _>(5)? / answered.max(1)),
-                    interruptions_per_call: (cuts as f64 * 100.0 / calls.max(1) as f64).round() / 100.0,
-                    transfers_pct: percent(row.try_get(7)?, answered),
-                    v2v_p50_ms: sorted.get(sorted.len().saturating_sub(1) / 2).copied(),
-                    charged_micros: row.try_get(11)?,
-                    sentiment: Sentiment {
-                        positive: row.try_get(8)?,
-                        neutral: row.try_get(9)?,
-                        negative: row.try_get(10)?,
-                    },
-                    agent_id: key.0,
-                    version: key.1,
-                })
-            })
-            .collect()
+        Ok(found)
     }
 }

@@ -18,13 +18,15 @@ pub(crate) struct Published {
     pub(crate) tenant: TenantId,
     /// The agent of its call, or the one it tells about.
     pub(crate) agent_id: Option<String>,
+    /// The version that the call runs.
+    pub(crate) agent_version: Option<i64>,
     pub(crate) at_ms: i64,
     /// As clients read it.
     pub(crate) event: Event,
 }
 
 const SELECT: &str =
-    "SELECT e.pub_seq, e.id, e.tenant_id, e.livemode, e.call_id, e.call_seq, e.type, e.data, e.created_at, c.agent_id
+    "SELECT e.pub_seq, e.id, e.tenant_id, e.livemode, e.call_id, e.call_seq, e.type, e.data, e.created_at, c.agent_id, c.agent_version
     FROM events e LEFT JOIN calls c ON c.id = e.call_id";
 
 /// Everyone's events after a number, at most `limit`.
@@ -141,6 +143,7 @@ fn read(row: &AnyRow) -> Result<Published, sqlx::Error> {
     Ok(Published {
         seq: seq.unwrap_or(0),
         tenant: tenant_id.parse().map_err(|_| sqlx::Error::Decode("tenant id is no uuid".into()))?,
+        agent_version: row.try_get("agent_version")?,
         agent_id: of_call.or_else(|| data.get("agent_id")?.as_str().map(str::to_owned)),
         at_ms,
         event: Event {

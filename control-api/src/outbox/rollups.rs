@@ -1,9 +1,9 @@
-//! Roll-ups: calls by hour and latencies by day, counted as the events go by.
+//! Roll-ups: calls by hour, latencies and topics by day, counted as the events go by.
 //!
 //! The consumer's cursor commits with the counts, so each call and each turn is counted exactly once. Latencies go into log-scale
 //! buckets, `round(24·log2(ms))`: a percentile read from them is at most 1.5 % off, and two days add up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sqlx::{AnyConnection, Row as _};
@@ -13,6 +13,11 @@ use crate::{BoxFuture, time::rfc3339};
 
 /// Length of a call roll-up's row, ms.
 const HOUR_MS: i64 = 3_600_000;
+/// Length of a topic roll-up's row, ms.
+const DAY_MS: i64 = 86_400_000;
+/// Topics that are counted of one analysis, and their length.
+const TOPICS: usize = 20;
+const TOPIC_CHARS: usize = 80;
 
 /// Stages of an answer: the roll-up's name, the field of `latency`, and whose vendor it is.
 const STAGES: [(&str, &str, Option<&str>); 8] = [
@@ -26,7 +31,7 @@ const STAGES: [(&str, &str, Option<&str>); 8] = [
     ("own_overhead", "own_overhead_ms", None),
 ];
 
-/// The consumer behind `call_rollup` and `latency_rollup`.
+/// The consumer behind `call_rollup`, `latency_rollup` and `topic_rollup`.
 pub(crate) struct Rollups;
 
 impl Consumer for Rollups {
@@ -100,11 +105,42 @@ async fn analyzed(tx: &mut AnyConnection, published: &Published) -> Result<(), s
     .await?;
     let mut delta = Delta::default();
     judge(&mut delta, data, 1);
+    topics(tx, published, data, 1).await?;
     if let Some(before) = before {
         let result: Option<String> = before.try_get(0)?;
-        judge(&mut delta, &result.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(), -1);
+        let before: Value = result.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        judge(&mut delta, &before, -1);
+        topics(tx, published, &before, -1).await?;
     }
     add(tx, published, delta).await
+}
+
+/// Counts the topics of an analysis on the day of its call.
+async fn topics(tx: &mut AnyConnection, published: &Published, analysis: &Value, by: i64) -> Result<(), sqlx::Error> {
+    let mut delta = Delta::default();
+    judge(&mut delta, analysis, by);
+    let words = analysis.get("topics").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    // A model may find as many as it likes, and give them names as long as it likes.
+    let words: BTreeSet<String> = words.take(TOPICS).map(|topic| topic.chars().take(TOPIC_CHARS).collect()).collect();
+    for topic in words {
+        sqlx::query(
+            "INSERT INTO topic_rollup (tenant_id, livemode, day_at, agent_id, topic, positive, neutral, negative)
+             SELECT c.tenant_id, c.livemode, c.created_at - c.created_at % $1, COALESCE(c.agent_id, ''), $2, $3, $4, $5
+             FROM calls c WHERE c.id = $6
+             ON CONFLICT (tenant_id, livemode, day_at, agent_id, topic) DO UPDATE SET
+               positive = topic_rollup.positive + excluded.positive, neutral = topic_rollup.neutral + excluded.neutral,
+               negative = topic_rollup.negative + excluded.negative",
+        )
+        .bind(DAY_MS)
+        .bind(topic)
+        .bind(delta.positive)
+        .bind(delta.neutral)
+        .bind(delta.negative)
+        .bind(published.event.call_id.clone())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
 }
 
 fn judge(delta: &mut Delta, analysis: &Value, by: i64) {
@@ -122,17 +158,21 @@ fn judge(delta: &mut Delta, analysis: &Value, by: i64) {
 /// Adds to the row of the event's call: its hour, agent, direction and outcome stand in the call's own row.
 async fn add(tx: &mut AnyConnection, published: &Published, delta: Delta) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO call_rollup (tenant_id, livemode, hour_at, agent_id, direction, outcome, calls, answered, duration_ms,
-           charged_micros, vendor_micros, positive, neutral, negative, success)
-         SELECT c.tenant_id, c.livemode, c.created_at - c.created_at % $1, COALESCE(c.agent_id, ''), c.direction, c.status,
-           $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM calls c WHERE c.id = $11
-         ON CONFLICT (tenant_id, livemode, hour_at, agent_id, direction, outcome) DO UPDATE SET
+        "INSERT INTO call_rollup (tenant_id, livemode, hour_at, agent_id, agent_version, direction, outcome, calls, answered,
+           duration_ms, charged_micros, vendor_micros, positive, neutral, negative, success, transferred, interruptions)
+         SELECT c.tenant_id, c.livemode, c.created_at - c.created_at % $1, COALESCE(c.agent_id, ''), COALESCE(c.agent_version, 0),
+           c.direction, c.status, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN c.ended_reason = 'transferred' THEN $2 ELSE 0 END,
+           CAST($2 * (SELECT COALESCE(SUM(t.interrupted), 0) FROM turns t WHERE t.call_id = c.id) AS BIGINT)
+         FROM calls c WHERE c.id = $11
+         ON CONFLICT (tenant_id, livemode, hour_at, agent_id, agent_version, direction, outcome) DO UPDATE SET
            calls = call_rollup.calls + excluded.calls, answered = call_rollup.answered + excluded.answered,
            duration_ms = call_rollup.duration_ms + excluded.duration_ms,
            charged_micros = call_rollup.charged_micros + excluded.charged_micros,
            vendor_micros = call_rollup.vendor_micros + excluded.vendor_micros,
            positive = call_rollup.positive + excluded.positive, neutral = call_rollup.neutral + excluded.neutral,
-           negative = call_rollup.negative + excluded.negative, success = call_rollup.success + excluded.success",
+           negative = call_rollup.negative + excluded.negative, success = call_rollup.success + excluded.success,
+           transferred = call_rollup.transferred + excluded.transferred,
+           interruptions = call_rollup.interruptions + excluded.interruptions",
     )
     .bind(HOUR_MS)
     .bind(delta.calls)
@@ -150,8 +190,8 @@ async fn add(tx: &mut AnyConnection, published: &Published, delta: Delta) -> Res
     .map(drop)
 }
 
-/// `(tenant, day, agent, stage, provider, bucket)`.
-type LatencyKey = (String, String, String, &'static str, String, i64);
+/// `(tenant, day, agent, its version, stage, provider, bucket)`.
+type LatencyKey = (String, String, String, i64, &'static str, String, i64);
 
 fn latency(counts: &mut BTreeMap<LatencyKey, i64>, published: &Published) {
     let Some(latency) = published.event.data.get("latency").filter(|latency| latency.is_object()) else { return };
@@ -160,21 +200,24 @@ fn latency(counts: &mut BTreeMap<LatencyKey, i64>, published: &Published) {
         let Some(ms) = latency.get(field).and_then(Value::as_i64) else { continue };
         let provider = vendor.and_then(|vendor| latency.get(vendor)?.as_str()).unwrap_or_default();
         let agent = published.agent_id.clone().unwrap_or_default();
-        let key = (published.tenant.to_string(), day.clone(), agent, stage, provider.to_owned(), bucket(ms));
+        let version = published.agent_version.unwrap_or(0);
+        let key = (published.tenant.to_string(), day.clone(), agent, version, stage, provider.to_owned(), bucket(ms));
         *counts.entry(key).or_default() += 1;
     }
 }
 
 async fn store(tx: &mut AnyConnection, counts: BTreeMap<LatencyKey, i64>) -> Result<(), sqlx::Error> {
-    for ((tenant, day, agent, stage, provider, bucket), count) in counts {
+    for ((tenant, day, agent, version, stage, provider, bucket), count) in counts {
         sqlx::query(
-            "INSERT INTO latency_rollup (tenant_id, day, agent_id, stage, provider, bucket, count) VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (tenant_id, day, agent_id, stage, provider, bucket)
+            "INSERT INTO latency_rollup (tenant_id, day, agent_id, agent_version, stage, provider, bucket, count)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (tenant_id, day, agent_id, agent_version, stage, provider, bucket)
              DO UPDATE SET count = latency_rollup.count + excluded.count",
         )
         .bind(tenant)
         .bind(day)
         .bind(agent)
+        .bind(version)
         .bind(stage)
         .bind(provider)
         .bind(bucket)

@@ -163,7 +163,8 @@ on_both! {
         assert_eq!((&pick(&sentiment["by_topic"], "of", "booking")["negative"], &sentiment["by_agent"][0]["negative"]), (&json!(1), &json!(1)));
 
         let agents = client.get(&format!("/api/v1/analytics/agents?{range}")).await.json();
-        assert_eq!((&agents["data"][0]["calls"], &agents["data"][0]["v2v_p50_ms"], &agents["data"][0]["interruptions_per_call"]), (&json!(5), &json!(840), &json!(0.6)));
+        assert_eq!((&agents["data"][0]["calls"], &agents["data"][0]["interruptions_per_call"]), (&json!(5), &json!(0.6)));
+        assert!((agents["data"][0]["v2v_p50_ms"].as_f64().unwrap() / 840.0 - 1.0).abs() < 0.015, "{agents}");
 
         let costs = client.get(&format!("/api/v1/analytics/costs?{range}")).await.json();
         assert_eq!((&costs["charged_micros"], &costs["margin_micros"]), (&json!(0), &json!(0)));

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use utoipa::ToSchema;
 
 use crate::{
-    analytics::{Bucket, Histogram, Hour, Percentiles, Range, RangeQuery, Sentiment, Tally, Versions, percent},
+    analytics::{Bucket, Cut, Histogram, Percentiles, Range, RangeQuery, Sentiment, Slice, Tally, Versions, percent},
     http::{
         State,
         actor::Actor,
@@ -24,27 +24,28 @@ pub(super) async fn open(state: &State, actor: &Actor, query: &RangeQuery) -> Re
     Range::read(query, &place, now_ms())
 }
 
-pub(super) async fn hours(state: &State, actor: &Actor, range: &Range) -> Result<Vec<Hour>, ApiError> {
-    Ok(state.app.store.hours(actor.tenant, actor.livemode, range).await?)
+pub(super) async fn slices(state: &State, actor: &Actor, range: &Range, cut: Cut) -> Result<Vec<Slice>, ApiError> {
+    Ok(state.app.store.slices(actor.tenant, actor.livemode, range, cut).await?)
 }
 
-pub(super) fn sum<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> Tally {
+pub(super) fn sum<'a>(slices: impl IntoIterator<Item = &'a Slice>) -> Tally {
     let mut tally = Tally::default();
-    hours.into_iter().for_each(|hour| tally.add(&hour.tally));
+    slices.into_iter().for_each(|slice| tally.add(&slice.tally));
     tally
 }
 
-pub(super) fn by<K: Ord>(hours: &[Hour], key: impl Fn(&Hour) -> K) -> BTreeMap<K, Vec<&Hour>> {
-    let mut groups: BTreeMap<K, Vec<&Hour>> = BTreeMap::new();
-    for hour in hours {
-        groups.entry(key(hour)).or_default().push(hour);
+pub(super) fn by<K: Ord>(slices: &[Slice], key: impl Fn(&Slice) -> K) -> BTreeMap<K, Vec<&Slice>> {
+    let mut groups: BTreeMap<K, Vec<&Slice>> = BTreeMap::new();
+    for slice in slices {
+        groups.entry(key(slice)).or_default().push(slice);
     }
     groups
 }
 
-/// The steps of the range, each with its hours, in order.
-fn steps<'a>(range: &Range, hours: &'a [Hour]) -> Vec<(String, Vec<&'a Hour>)> {
-    by(hours, |hour| range.step(hour.at_ms, range.bucket)).into_iter().map(|(at, hours)| (rfc3339(at), hours)).collect()
+/// The steps of the range, each with its calls, in order.
+fn steps<'a>(range: &Range, slices: &'a [Slice]) -> Vec<(String, Vec<&'a Slice>)> {
+    let groups = by(slices, |slice| range.step(slice.hour_ms, range.bucket));
+    groups.into_iter().map(|(at, slices)| (rfc3339(at), slices)).collect()
 }
 
 async fn voice_to_voice(state: &State, actor: &Actor, range: &Range) -> Result<Option<i64>, ApiError> {
@@ -90,8 +91,8 @@ pub(crate) async fn overview(
     Query(query): Query<RangeQuery>,
 ) -> Result<Json<Overview>, ApiError> {
     let range = open(&state, &actor, &query).await?;
-    let now = sum(&hours(&state, &actor, &range).await?);
-    let before = sum(&hours(&state, &actor, &range.previous()).await?);
+    let now = sum(&slices(&state, &actor, &range, Cut::NONE).await?);
+    let before = sum(&slices(&state, &actor, &range.previous(), Cut::NONE).await?);
     let change = |now: i64, before: i64| percent(now - before, before);
     Ok(Json(Overview {
         calls: now.calls,
@@ -143,23 +144,23 @@ pub(crate) async fn calls(
     Query(query): Query<RangeQuery>,
 ) -> Result<Json<Series<CallStep>>, ApiError> {
     let range = open(&state, &actor, &query).await?;
-    let hours = hours(&state, &actor, &range).await?;
-    let step = |(at, hours): (String, Vec<&Hour>)| {
-        let all = sum(hours.iter().copied());
-        let only = |is: &dyn Fn(&Hour) -> bool| sum(hours.iter().copied().filter(|hour| is(hour))).calls;
+    let slices = slices(&state, &actor, &range, Cut { direction: true, outcome: true, ..Cut::HOUR }).await?;
+    let step = |(at, slices): (String, Vec<&Slice>)| {
+        let all = sum(slices.iter().copied());
+        let only = |is: &dyn Fn(&Slice) -> bool| sum(slices.iter().copied().filter(|slice| is(slice))).calls;
         CallStep {
             at,
             calls: all.calls,
             answered: all.answered,
-            failed: only(&|hour| hour.outcome == "failed"),
-            busy: only(&|hour| hour.outcome == "busy"),
-            no_answer: only(&|hour| hour.outcome == "no_answer"),
-            inbound: only(&|hour| hour.direction == "inbound"),
-            outbound: only(&|hour| hour.direction == "outbound"),
+            failed: only(&|slice| slice.outcome == "failed"),
+            busy: only(&|slice| slice.outcome == "busy"),
+            no_answer: only(&|slice| slice.outcome == "no_answer"),
+            inbound: only(&|slice| slice.direction == "inbound"),
+            outbound: only(&|slice| slice.direction == "outbound"),
             minutes: all.minutes(),
         }
     };
-    Ok(Json(Series { series: steps(&range, &hours).into_iter().map(step).collect() }))
+    Ok(Json(Series { series: steps(&range, &slices).into_iter().map(step).collect() }))
 }
 
 /// Objects in a row.
@@ -298,8 +299,9 @@ pub(crate) async fn costs(
     Query(query): Query<RangeQuery>,
 ) -> Result<Json<Costs>, ApiError> {
     let range = open(&state, &actor, &query).await?;
-    let hours = hours(&state, &actor, &range).await?;
-    let all = sum(&hours);
+    let by_agent = slices(&state, &actor, &range, Cut::AGENT).await?;
+    let by_hour = slices(&state, &actor, &range, Cut::HOUR).await?;
+    let all = sum(&by_agent);
     let (first, last) = range.days();
     let rows = sqlx::query(
         "SELECT item, CAST(SUM(quantity) AS BIGINT), CAST(SUM(amount_micros) AS BIGINT), CAST(SUM(vendor_micros) AS BIGINT)
@@ -322,13 +324,14 @@ pub(crate) async fn costs(
             })
         })
         .collect();
-    let agent = |(agent, hours): (String, Vec<&Hour>)| {
-        let sum = sum(hours);
-        let agent_id = Some(agent).filter(|agent| !agent.is_empty());
-        AgentCost { agent_id, calls: sum.calls, charged_micros: sum.charged_micros, vendor_micros: sum.vendor_micros }
+    let agent = |Slice { agent, tally, .. }: Slice| AgentCost {
+        agent_id: Some(agent).filter(|agent| !agent.is_empty()),
+        calls: tally.calls,
+        charged_micros: tally.charged_micros,
+        vendor_micros: tally.vendor_micros,
     };
-    let step = |(at, hours): (String, Vec<&Hour>)| {
-        let sum = sum(hours);
+    let step = |(at, slices): (String, Vec<&Slice>)| {
+        let sum = sum(slices);
         CostStep { at, charged_micros: sum.charged_micros, vendor_micros: sum.vendor_micros }
     };
     Ok(Json(Costs {
@@ -336,8 +339,8 @@ pub(crate) async fn costs(
         vendor_micros: all.vendor_micros,
         margin_micros: actor.has("platform:admin").then_some(all.charged_micros - all.vendor_micros),
         by_item: by_item?,
-        by_agent: by(&hours, |hour| hour.agent.clone()).into_iter().map(agent).collect(),
-        series: steps(&range, &hours).into_iter().map(step).collect(),
+        series: steps(&range, &by_hour).into_iter().map(step).collect(),
+        by_agent: by_agent.into_iter().map(agent).collect(),
     }))
 }
 
@@ -368,26 +371,38 @@ pub(crate) async fn sentiment(
     Query(query): Query<RangeQuery>,
 ) -> Result<Json<Sentiments>, ApiError> {
     let range = open(&state, &actor, &query).await?;
-    let hours = hours(&state, &actor, &range).await?;
-    let group = |of: String, hours: Vec<&Hour>| SentimentGroup { of, sentiment: sum(hours).sentiment() };
+    let by_agent = slices(&state, &actor, &range, Cut::AGENT).await?;
+    let by_hour = slices(&state, &actor, &range, Cut::HOUR).await?;
+    let step = |(of, slices): (String, Vec<&Slice>)| SentimentGroup { of, sentiment: sum(slices).sentiment() };
+    let agent = |slice: Slice| SentimentGroup { of: slice.agent, sentiment: slice.tally.sentiment() };
     let topics = state.app.store.topics(actor.tenant, actor.livemode, &range).await?;
     Ok(Json(Sentiments {
-        series: steps(&range, &hours).into_iter().map(|(at, hours)| group(at, hours)).collect(),
-        by_agent: by(&hours, |hour| hour.agent.clone()).into_iter().map(|(agent, hours)| group(agent, hours)).collect(),
+        series: steps(&range, &by_hour).into_iter().map(step).collect(),
+        by_agent: by_agent.into_iter().map(agent).collect(),
         by_topic: topics.into_iter().map(|(of, sentiment)| SentimentGroup { of, sentiment }).collect(),
     }))
 }
 
-/// What an hour counts for.
-pub(super) fn dimension(range: &Range, hour: &Hour, name: &str) -> String {
-    let step = |bucket| rfc3339(range.step(hour.at_ms, bucket));
+/// The cut that [`dimension`] needs.
+pub(super) fn cut(name: &str) -> Cut {
     match name {
-        "agent" => hour.agent.clone(),
-        "direction" => hour.direction.clone(),
+        "agent" => Cut::AGENT,
+        "direction" => Cut { direction: true, ..Cut::NONE },
+        "hour" | "day" | "week" | "month" => Cut::HOUR,
+        _ => Cut::OUTCOME,
+    }
+}
+
+/// What a slice counts for.
+pub(super) fn dimension(range: &Range, slice: &Slice, name: &str) -> String {
+    let step = |bucket| rfc3339(range.step(slice.hour_ms, bucket));
+    match name {
+        "agent" => slice.agent.clone(),
+        "direction" => slice.direction.clone(),
         "hour" => step(Bucket::Hour),
         "day" => step(Bucket::Day),
         "week" => step(Bucket::Week),
         "month" => step(Bucket::Month),
-        _ => hour.outcome.clone(),
+        _ => slice.outcome.clone(),
     }
 }

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::analytics::{by, dimension, hours, open, sum};
+use super::analytics::{by, cut, dimension, open, slices, sum};
 use crate::{
-    analytics::{Hour, RangeQuery, Tally},
+    analytics::{Cut, RangeQuery, Slice, Tally},
     files::{csv, export::Format},
     http::{
         State,
@@ -114,13 +114,17 @@ pub(crate) async fn report(
     let ReportFilter { agent_id, direction, status } = wanted.filter;
     let query = RangeQuery { from: wanted.from, to: wanted.to, timezone: wanted.timezone, agent_id, bucket: None };
     let range = open(&state, &actor, &query).await?;
-    let mut hours = hours(&state, &actor, &range).await?;
-    hours.retain(|hour| {
-        direction.as_ref().is_none_or(|direction| *direction == hour.direction)
-            && status.as_ref().is_none_or(|status| *status == hour.outcome)
+    let needed = Cut { direction: direction.is_some(), outcome: status.is_some(), ..Cut::NONE };
+    let needed = wanted.group_by.iter().fold(needed, |needed, name| needed.and(cut(name)));
+    let mut slices = slices(&state, &actor, &range, needed).await?;
+    slices.retain(|slice| {
+        direction.as_ref().is_none_or(|direction| *direction == slice.direction)
+            && status.as_ref().is_none_or(|status| *status == slice.outcome)
+            // Without groups the sum of no calls is no row.
+            && slice.tally.calls > 0
     });
     let groups =
-        by(&hours, |hour| wanted.group_by.iter().map(|name| dimension(&range, hour, name)).collect::<Vec<_>>());
+        by(&slices, |slice| wanted.group_by.iter().map(|name| dimension(&range, slice, name)).collect::<Vec<_>>());
     if groups.len() > REPORT_ROWS {
         let message = format!(
             "the report would have {} rows, at most {REPORT_ROWS} are given; ask for a shorter range or fewer groups",
@@ -129,8 +133,8 @@ pub(crate) async fn report(
         return Err(ApiError::new(axum::http::StatusCode::BAD_REQUEST, "too_many_rows", message).at("group_by"));
     }
     let columns: Vec<&String> = wanted.group_by.iter().chain(&wanted.metrics).collect();
-    let row = |(group, hours): (Vec<String>, Vec<&Hour>)| {
-        let tally = sum(hours);
+    let row = |(group, slices): (Vec<String>, Vec<&Slice>)| {
+        let tally = sum(slices);
         let groups = wanted.group_by.iter().cloned().zip(group.into_iter().map(Value::from));
         let metrics = wanted.metrics.iter().map(|name| (name.clone(), metric(&tally, name)));
         groups.chain(metrics).collect::<Map<_, _>>()

@@ -4,9 +4,9 @@ use axum::{Json, extract::State as Extract};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::analytics::{by, dimension, hours, open, sum};
+use super::analytics::{by, cut, dimension, open, slices, sum};
 use crate::{
-    analytics::{Hour, RangeQuery},
+    analytics::{Cut, RangeQuery, Slice},
     http::{
         State,
         actor::Actor,
@@ -46,9 +46,9 @@ pub(crate) struct Totals {
     success_pct: Option<f64>,
 }
 
-fn totals(group: Option<String>, hours: &[&Hour]) -> Totals {
-    let all = sum(hours.iter().copied());
-    let only = |outcome: &str| sum(hours.iter().copied().filter(|hour| hour.outcome == outcome)).calls;
+fn totals(group: Option<String>, slices: &[&Slice]) -> Totals {
+    let all = sum(slices.iter().copied());
+    let only = |outcome: &str| sum(slices.iter().copied().filter(|slice| slice.outcome == outcome)).calls;
     Totals {
         group,
         calls: all.calls,
@@ -85,10 +85,10 @@ pub(crate) async fn stats(
         return Err(ApiError::invalid("group_by", "group_by is status, agent, direction, day or hour"));
     }
     let range = open(&state, &actor, &RangeQuery { from, to, timezone, ..RangeQuery::default() }).await?;
-    let hours = hours(&state, &actor, &range).await?;
-    let groups = by(&hours, |hour| dimension(&range, hour, group_by));
+    let slices = slices(&state, &actor, &range, Cut { outcome: true, ..cut(group_by) }).await?;
+    let groups = by(&slices, |slice| dimension(&range, slice, group_by));
     Ok(Json(Stats {
-        totals: totals(None, &hours.iter().collect::<Vec<_>>()),
-        groups: groups.into_iter().map(|(group, hours)| totals(Some(group), &hours)).collect(),
+        totals: totals(None, &slices.iter().collect::<Vec<_>>()),
+        groups: groups.into_iter().map(|(group, slices)| totals(Some(group), &slices)).collect(),
     }))
 }
