@@ -19,7 +19,8 @@ const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 async fn answering_side(room: usize, first_port: u16) -> SocketAddr {
     let address = vec![SocketAddr::new(HOME, 0)];
     let endpoint = EndpointConfig::default();
-    let (sip, mut events) = bind(SipConfig { udp: address.clone(), tcp: address, endpoint }).await.unwrap();
+    let (sip, mut events) =
+        bind(SipConfig { udp: address.clone(), tcp: address, endpoint, ..SipConfig::default() }).await.unwrap();
     let at = sip.udp()[0];
     let ports = first_port..=first_port + 99;
     let draining = Duration::ZERO;
