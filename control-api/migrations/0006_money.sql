@@ -34,6 +34,7 @@ CREATE TABLE ledger_txns (
     payment_id TEXT,
     memo TEXT NOT NULL DEFAULT '{}',
     actor TEXT NOT NULL,
+    balance_after_micros BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
 );
 CREATE INDEX ledger_txns_tenant ON ledger_txns (tenant_id, created_at, id);
@@ -180,6 +181,18 @@ CREATE TABLE payments (
 CREATE INDEX payments_tenant ON payments (tenant_id, created_at, id);
 
 -- At most one attempt at a time: the payment it waits for.
+-- Money on its way back to a card; the key is the gateway's, too.
+CREATE TABLE refunds (
+    key TEXT PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES tenants(id),
+    payment_id TEXT NOT NULL REFERENCES payments(id),
+    amount_micros BIGINT NOT NULL,
+    amount_minor BIGINT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open','done','refused')),
+    created_at BIGINT NOT NULL,
+    settled_at BIGINT
+);
+
 CREATE TABLE auto_top_ups (
     tenant_id TEXT PRIMARY KEY REFERENCES tenants(id),
     enabled BIGINT NOT NULL DEFAULT 0,
@@ -216,8 +229,10 @@ CREATE TABLE plans (
 CREATE TABLE subscriptions (
     tenant_id TEXT PRIMARY KEY REFERENCES tenants(id),
     plan_id TEXT NOT NULL REFERENCES plans(id),
-    state TEXT NOT NULL CHECK (state IN ('active','past_due','canceled')),
+    state TEXT NOT NULL CHECK (state IN ('pending','active','past_due','canceled')),
+    checkout_ref TEXT UNIQUE,
     gateway_ref TEXT UNIQUE,
+    next_plan_id TEXT REFERENCES plans(id),
     period_start BIGINT NOT NULL,
     period_end BIGINT NOT NULL,
     cancel_at_end BIGINT NOT NULL DEFAULT 0,

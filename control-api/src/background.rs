@@ -9,6 +9,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Store, Switchboard, after,
     jobs::{Context, Handler, Round, Timetable, Workers},
+    money::monthly::{self, MONTHLY},
     nodes::{self, NodeInfo},
     outbox::{
         self, Consumer, Hub, Rollups, WebhookSender,
@@ -29,6 +30,7 @@ fn timetable() -> Timetable {
     Timetable(vec![
         Round { kind: after::PURGE, every_ms: after::PURGE_EVERY_MS },
         Round { kind: retention::KIND, every_ms: 86_400_000 },
+        Round { kind: MONTHLY, every_ms: monthly::EVERY_MS },
     ])
 }
 

@@ -44,8 +44,10 @@ pub use journal::{
 };
 pub use mail::{GatewayError, MailSettings, NewMail, Queued, Sender, SmtpTls, queue as queue_mail};
 pub use money::{
-    Adjustment, Admission, Cover, FINAL_AFTER_MS, Forbidden, Grant, Item, Limit, Movement, NotAdmitted, NotMoved,
-    NotRenewed, RENEW_AFTER_MS, Used, WARN_MS, callable,
+    Adjustment, Admission, BadSignature, BillingSettings, Cashier, CashierError, Checkout, Cover, EventOutcome,
+    FINAL_AFTER_MS, Forbidden, GatewayEvent, Grant, Item, Limit, Movement, NewPayment, NotAdmitted, NotMoved,
+    NotRenewed, PlanSettings, PlansRefused, RENEW_AFTER_MS, RefundFailed, RefundWish, Refunded, Secret, Used, WARN_MS,
+    billing_handlers, verify,
 };
 pub use nodes::NodeInfo;
 pub use outbox::{EventsSettings, Guard, Hub, LiveEvent, Lookup, NewEvent, UrlRefused, WebhookSender, emit};

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{EventsSettings, FilesSettings};
+use crate::{BillingSettings, EventsSettings, FilesSettings};
 
 /// All rooms.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Settings {
     pub files: FilesSettings,
     /// Events and webhooks.
     pub events: EventsSettings,
+    /// Money.
+    pub billing: BillingSettings,
 }
 
 /// Whom the API answers in a browser.

@@ -85,6 +85,15 @@ pub enum DialRefused {
     /// No trunk takes calls to numbers.
     #[error("no trunk takes outbound calls")]
     NoTrunk,
+    /// No credit for the first minute.
+    #[error("not enough credit for the first minute of the call")]
+    NoCredit,
+    /// The day's or the month's cap, or the agent's ceiling.
+    #[error("a spending cap leaves no room for the first minute of the call")]
+    SpendCap,
+    /// The tenant has as many calls as it may.
+    #[error("the tenant has as many calls as it may")]
+    Concurrency,
     /// The store does not answer.
     #[error("store unavailable")]
     StoreUnavailable,

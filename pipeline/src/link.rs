@@ -137,12 +137,12 @@ pub trait Protocol: Send + 'static {
 pub fn open<P: Protocol>(
     protocol: P,
     name: &str,
+    usage: Arc<Usage>,
     limits: Limits,
 ) -> (mpsc::Sender<P::Command>, mpsc::UnboundedReceiver<P::Event>) {
     let (commands, receiver) = mpsc::channel(QUEUE);
     let (sender, events) = mpsc::unbounded_channel();
-    let session =
-        Session { protocol, commands: receiver, events: sender, limits, usage: Usage::of(name), name: name.to_owned() };
+    let session = Session { protocol, commands: receiver, events: sender, limits, usage, name: name.to_owned() };
     tokio::spawn(session.run());
     (commands, events)
 }
@@ -174,7 +174,7 @@ impl<P: Protocol> Session<P> {
             let fault = match self.meanwhile(connecting).await {
                 Err(Released) => return,
                 Ok(Ok(socket)) => {
-                    Usage::add(&self.usage.connects, 1);
+                    self.usage.add(|usage| &usage.connects, 1);
                     let took = started.elapsed();
                     debug!(link = self.name, took_ms = took.as_millis() as u64, "connected");
                     match self.converse(socket, took).await {
@@ -188,7 +188,7 @@ impl<P: Protocol> Session<P> {
                 Ok(Err(fault)) => fault,
             };
             failures += 1;
-            Usage::add(&self.usage.failures, 1);
+            self.usage.add(|usage| &usage.failures, 1);
             let mut out = Outbox::default();
             let last = !fault.retry || failures >= self.limits.attempts;
             self.protocol.handle_lost(&fault, last, &mut out);
@@ -224,7 +224,7 @@ impl<P: Protocol> Session<P> {
     }
 
     fn deliver(&self, out: &mut Outbox<P::Event>) -> Result<(), Released> {
-        Usage::add(&self.usage.strange, std::mem::take(&mut out.strange));
+        self.usage.add(|usage| &usage.strange, std::mem::take(&mut out.strange));
         out.events.drain(..).try_for_each(|event| self.events.send(event).map_err(|_| Released))
     }
 
@@ -459,6 +459,7 @@ pub fn open_model<M: Model>(model: M, name: &str, limits: Limits) -> LlmLink {
     let (sender, events) = mpsc::unbounded_channel();
     let usage = Usage::of(name);
     let model = Arc::new(model);
+    let counted = usage.clone();
     tokio::spawn(async move {
         // Dropped with the link, and all requests with it.
         let mut requests = JoinSet::new();
@@ -483,7 +484,7 @@ pub fn open_model<M: Model>(model: M, name: &str, limits: Limits) -> LlmLink {
             }
         }
     });
-    LlmLink { commands, events, name: name.to_owned() }
+    LlmLink { commands, events, name: name.to_owned(), usage: counted }
 }
 
 async fn generate<M: Model>(
@@ -498,20 +499,20 @@ async fn generate<M: Model>(
         Said::Token(text) => LlmEvent::Token { r#gen, text },
         Said::ToolCall { id, name, arguments } => LlmEvent::ToolCall { r#gen, id, name, arguments },
         Said::Done { input_tokens, output_tokens } => {
-            Usage::add(&usage.input_tokens, input_tokens.into());
-            Usage::add(&usage.output_tokens, output_tokens.into());
+            usage.add(|usage| &usage.input_tokens, input_tokens.into());
+            usage.add(|usage| &usage.output_tokens, output_tokens.into());
             LlmEvent::Done { r#gen, input_tokens, output_tokens }
         }
     };
     let say = |out: &mut Outbox<Said>| {
-        Usage::add(&usage.strange, std::mem::take(&mut out.strange));
+        usage.add(|usage| &usage.strange, std::mem::take(&mut out.strange));
         for said in out.events.drain(..) {
             // Nobody listens any more: the link is about to be dropped, and this with it.
             let _ = events.send(told(said));
         }
     };
     if let Err(fault) = stream(ask, model.answer(), &limits, &usage, say).await {
-        Usage::add(&usage.failures, 1);
+        usage.add(|usage| &usage.failures, 1);
         info!(generation = r#gen, retry = fault.retry, "the model failed: {fault}");
         let _ = events.send(LlmEvent::Error { r#gen, reason: fault.reason, retry: fault.retry });
     }
@@ -532,7 +533,7 @@ async fn stream<A: Answer>(
     if !status.is_success() {
         return Err(refusal(response, limits).await);
     }
-    Usage::add(&usage.connects, 1);
+    usage.add(|usage| &usage.connects, 1);
     let mut events = sse::Events::default();
     let (mut out, mut first, mut done) = (Outbox::default(), true, false);
     loop {

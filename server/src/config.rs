@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use control_api::{EventsSettings, Network, RoutingSettings};
 use serde::Deserialize;
 
+use crate::call::credit::WhenDown;
+
 /// Prefix of the environment's overrides.
 const PREFIX: &str = "SIDETONE__";
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub store: Store,
     /// Events and webhooks.
     pub events: EventsSettings,
+    /// Money.
+    pub billing: control_api::BillingSettings,
     /// Recordings.
     pub recording: Recording,
     /// Who carries mail.
@@ -148,11 +152,18 @@ pub struct Store {
     pub seal_key: String,
     /// Where that key is kept when it is not given; made at the first run.
     pub seal_file: PathBuf,
+    /// What new calls meet while it is away: `refuse_new`, or `admit_unbilled_up_to N`.
+    pub down: String,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite://var/sidetone.db".into(), seal_key: String::new(), seal_file: "var/seal.key".into() }
+        Self {
+            url: "sqlite://var/sidetone.db".into(),
+            seal_key: String::new(),
+            seal_file: "var/seal.key".into(),
+            down: "refuse_new".into(),
+        }
     }
 }
 
@@ -265,6 +276,8 @@ pub struct Checked {
     pub trusted: Vec<Network>,
     /// Where calls may go though it is not public.
     pub private: Vec<Network>,
+    /// What new calls meet while the store is away.
+    pub store_down: WhenDown,
 }
 
 impl Config {
@@ -352,7 +365,8 @@ impl Config {
         for text in &self.routing.private_networks {
             private.push(network("routing.private_networks", text)?);
         }
-        Ok(Checked { sip_udp, sip_tcp, rtp_ports: ports(&self.rtp.ports)?, rtp_address, http, trusted, private })
+        let (rtp_ports, store_down) = (ports(&self.rtp.ports)?, when_down(&self.store.down)?);
+        Ok(Checked { sip_udp, sip_tcp, rtp_ports, rtp_address, http, trusted, private, store_down })
     }
 
     /// Media threads: as configured, or one for each two cores.
@@ -370,6 +384,16 @@ fn literal(text: &str) -> Option<toml::Value> {
     match format!("v = {text}").parse::<toml::Table>().ok()?.remove("v")? {
         toml::Value::String(_) => None,
         value => Some(value),
+    }
+}
+
+fn when_down(text: &str) -> Result<WhenDown, ConfigError> {
+    let wrong =
+        || value("store.down", text, "expected `refuse_new`, or `admit_unbilled_up_to N` with a number of calls");
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        ["refuse_new"] => Ok(WhenDown::Refuse),
+        ["admit_unbilled_up_to", limit] => limit.parse().map(WhenDown::AdmitUnbilled).map_err(|_| wrong()),
+        _ => Err(wrong()),
     }
 }
 
@@ -506,6 +530,7 @@ mod tests {
             ("SIDETONE__STORE__URL", "mysql://x", "store.url"),
             ("SIDETONE__AGENTS__TRUSTED", "[\"10.0.0.0/99\"]", "agents.trusted"),
             ("SIDETONE__ROUTING__PRIVATE_NETWORKS", "[\"home\"]", "routing.private_networks"),
+            ("SIDETONE__STORE__DOWN", "shrug", "store.down"),
         ] {
             let error = load(&[(name, text)]).unwrap().check().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

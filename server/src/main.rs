@@ -31,14 +31,23 @@ struct Cli {
 enum Command {
     /// Serve calls and the API until SIGTERM or SIGINT.
     Serve(Configured),
-    /// Check the configuration and the agents, and open nothing.
-    Check(Configured),
+    /// Check the configuration and the agents, and open nothing; with `--ledger`, check the books instead.
+    Check(Check),
     /// Bring the database to this version.
     Migrate(Configured),
     /// Print the OpenAPI document.
     Openapi,
     /// The built-in test phone: call a SIP URI, speak, listen, print the conversation.
     Call(Box<phone::Options>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    #[command(flatten)]
+    configured: Configured,
+    /// Run the invariants over the database; exit 1 and name what is broken, if anything is.
+    #[arg(long)]
+    ledger: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,8 +86,11 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             house.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             runtime.block_on(serve::serve(house))?;
         }
-        Command::Check(Configured { config }) => {
-            let house = house::House::read(config.as_deref())?;
+        Command::Check(Check { configured, ledger }) => {
+            let house = house::House::read(configured.config.as_deref())?;
+            if ledger {
+                return runtime.block_on(audit(&house));
+            }
             house.warnings.iter().for_each(|warning| say(warning));
             say(&format!("configuration is good: {} agents, SIP {:?}", house.agents.len(), house.checked.sip_udp));
         }
@@ -91,6 +103,20 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Call(options) => return Ok(runtime.block_on(phone::run(*options))?),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the invariants; what is broken goes to standard output, a line each.
+async fn audit(house: &house::House) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let store = serve::open_store(house).await?;
+    let broken = store.check_invariants(control_api::now_ms()).await?;
+    for control_api::Broken { name, says, rows } in &broken {
+        say(&format!("{name} does not hold ({says}): {}", rows.join(", ")));
+    }
+    if broken.is_empty() {
+        say(&format!("{} invariants hold", control_api::INVARIANTS.len()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// The only place besides the test phone that writes to standard output.

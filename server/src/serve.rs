@@ -5,6 +5,7 @@ use std::time::Duration;
 use control_api::{
     AfterSettings, App, Background, BackgroundSettings, Entry, Guard, HttpSettings, Journal, JournalSettings, NodeInfo,
     NodeKey, RecordingStage, RecordingState, Retention, Settings, Store, StoreDirectory, WebhookSender, after_call,
+    billing_handlers,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -68,6 +69,8 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let sender = WebhookSender::new(Guard::new(house.config.events.webhook_loopback))
         .map_err(|error| format!("webhooks: no certificates to check receivers by: {error}"))?;
     handlers.push(std::sync::Arc::new(Retention));
+    handlers.extend(billing_handlers(&house.config.billing));
+    store.offer_plans(&house.config.billing.plans).await.map_err(|error| error.to_string())?;
     let settings = BackgroundSettings {
         node: house.node.clone(),
         handlers,
@@ -103,6 +106,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() },
         files: house.config.files.clone(),
         events: house.config.events.clone(),
+        billing: house.config.billing.clone(),
     };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;
@@ -121,6 +125,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         house,
     });
     let calls = tokio::spawn(desk.clone().run(events));
+    let sweeper = tokio::spawn(desk.clone().sweep());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let node = NodeInfo {
         id: node_name,
@@ -172,6 +177,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let _ = stop.send(());
     let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
     calls.abort();
+    sweeper.abort();
     if tokio::time::timeout(Duration::from_secs(10), journal.flush()).await.is_err() {
         tracing::error!(entries = journal.counts().backlog, "the database did not take the last entries");
     }
@@ -199,6 +205,10 @@ async fn close_orphans(house: &House, store: &Store, journal: &Journal) -> Resul
             };
             journal.write(orphan.call, Entry::Recording(state));
         }
+    }
+    let settled = store.sweep_old_boots(&house.node, house.boot, control_api::now_ms()).await?;
+    if settled > 0 {
+        tracing::warn!(settled, "leases of earlier runs were settled by evidence");
     }
     Ok(())
 }

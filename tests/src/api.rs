@@ -61,6 +61,26 @@ impl Api {
         serde_json::from_slice(&answer).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// POST below `/api/v1/` under an Idempotency-Key; anything but success fails the test.
+    pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Value {
+        let request = self.client.post(format!("{}/api/v1/{path}", self.base)).header("idempotency-key", key);
+        self.succeed(path, request.json(body)).await
+    }
+
+    /// PUT below `/api/v1/`; anything but success fails the test.
+    pub async fn put(&self, path: &str, content_type: &str, body: &str) -> Value {
+        let request = self.client.put(format!("{}/api/v1/{path}", self.base)).header("content-type", content_type);
+        self.succeed(path, request.body(body.to_owned())).await
+    }
+
+    async fn succeed(&self, path: &str, request: reqwest::RequestBuilder) -> Value {
+        let answer = request.bearer_auth(KEY).send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let status = answer.status();
+        let body = answer.text().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(status.is_success(), "{path}: {status} {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// All calls, newest first; at most 200.
     pub async fn calls(&self) -> Vec<Value> {
         list(self.get("calls?limit=200").await)
@@ -88,7 +108,14 @@ impl Api {
 
     /// The newest call from `sip:name@…`, once it has ended and its recording is closed.
     pub async fn ended(&self, name: &str) -> Value {
-        let call = self.call_from(name).await.unwrap_or_else(|| panic!("no call from {name}"));
+        let began = Instant::now();
+        let call = loop {
+            if let Some(call) = self.call_from(name).await {
+                break call;
+            }
+            assert!(began.elapsed() < Duration::from_secs(5), "no call from {name}");
+            sleep(Duration::from_millis(50)).await;
+        };
         let closed = |call: &Value| call["ended_at"].is_string() && call["recording"]["state"] != "writing";
         self.until(id(&call), closed).await
     }

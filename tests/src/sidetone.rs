@@ -188,6 +188,17 @@ impl Sidetone {
         }
     }
 
+    /// Runs `sidetone check --ledger` beside it: what it says.
+    pub async fn check_ledger(&self) -> String {
+        let mut command = Command::new(binary("sidetone"));
+        command
+            .args(["check", "--ledger", "--config", "conf/sidetone.toml"])
+            .current_dir(workspace())
+            .envs(self.plan.env.iter().map(|(name, value)| (name, value)));
+        let checked = command.output().await.expect("the binary can be run");
+        String::from_utf8_lossy(&checked.stdout).into_owned()
+    }
+
     /// `sip:user@` this server.
     #[must_use]
     pub fn uri(&self, user: &str) -> String {

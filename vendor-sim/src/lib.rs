@@ -1,4 +1,5 @@
-//! Local stand-ins for the vendors: the same words on the wire as Deepgram, OpenAI and ElevenLabs, and those who carry mail, with knobs for latency and faults.
+//! Local stand-ins for the vendors: the same words on the wire as Deepgram, OpenAI, ElevenLabs and Stripe, and those who carry mail, with
+//! knobs for latency and faults.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod deepgram;
@@ -10,6 +11,7 @@ mod resend;
 mod running;
 mod smtp;
 mod socket;
+mod stripe;
 
 pub use deepgram::Deepgram;
 pub use elevenlabs::ElevenLabs;
@@ -18,3 +20,4 @@ pub use openai::OpenAi;
 pub use resend::Resend;
 pub use running::{Running, start_all};
 pub use smtp::{Letter, SmtpSink};
+pub use stripe::{Endpoint, Stripe, StripeEvent, deliver};

@@ -38,7 +38,7 @@ pub(crate) use actor::Actor;
 pub(crate) use download::below;
 pub(crate) use error::ApiError;
 
-use crate::{Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender};
+use crate::{Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -80,6 +80,8 @@ const BODY_LIMIT: usize = 1 << 20;
         (name = "calls", description = "Place, watch, end and read calls"),
         (name = "analytics", description = "What calls add up to"),
         (name = "leads", description = "Who called and may become a customer, and mail to them"),
+        (name = "billing", description = "Credit, usage, payments, rates and statements"),
+        (name = "internal", description = "For other workers of the installation, on this machine only"),
         (name = "records", description = "What agents took down"),
         (name = "events", description = "What happened, as it happens"),
         (name = "webhooks", description = "Where events are sent"),
@@ -128,6 +130,30 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::calls::active))
         .routes(routes!(routes::calls::get))
         .routes(routes!(routes::calls::end))
+        .routes(routes!(routes::calls::cost))
+        .routes(routes!(routes::billing::balance::balance))
+        .routes(routes!(routes::billing::balance::transactions))
+        .routes(routes!(routes::billing::usage::usage))
+        .routes(routes!(routes::billing::usage::daily))
+        .routes(routes!(routes::billing::payments::top_up))
+        .routes(routes!(routes::billing::payments::auto, routes::billing::payments::set_auto))
+        .routes(routes!(routes::billing::payments::list))
+        .routes(routes!(routes::billing::payments::refund))
+        .routes(routes!(routes::billing::payments::adjust))
+        .routes(routes!(routes::billing::invoices::list))
+        .routes(routes!(routes::billing::invoices::get))
+        .routes(routes!(routes::billing::invoices::pdf))
+        .routes(routes!(routes::billing::plans::list))
+        .routes(routes!(routes::billing::plans::get, routes::billing::plans::subscribe))
+        .routes(routes!(routes::billing::rates::list))
+        .routes(routes!(routes::billing::rates::plans, routes::billing::rates::create_plan))
+        .routes(routes!(routes::billing::rates::update_plan))
+        .routes(routes!(routes::billing::rates::replace))
+        .routes(routes!(routes::billing::stripe::webhook))
+        .routes(routes!(routes::leases::open))
+        .routes(routes!(routes::leases::renew))
+        .routes(routes!(routes::leases::close))
+        .routes(routes!(routes::leases::deduct))
         .routes(routes!(routes::transcript::transcript))
         .routes(routes!(routes::recording::recording, routes::recording::delete))
         .routes(routes!(routes::recording::signed))
@@ -199,6 +225,7 @@ struct State {
     limiter: Arc<rate::Limiter>,
     sockets: Arc<routes::ws::Seats>,
     document: Arc<str>,
+    gateway: Cashier,
 }
 
 /// The whole API. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: `/metrics` and the detail of `/ready` are for
@@ -206,7 +233,9 @@ struct State {
 pub fn router(app: App) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = written(&document).into();
-    let state = State { app, keys: Arc::default(), limiter: Arc::default(), sockets: Arc::default(), document };
+    let gateway = Cashier::new(app.settings.billing.clone());
+    let sockets = Arc::default();
+    let state = State { app, keys: Arc::default(), limiter: Arc::default(), sockets, document, gateway };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })
         .layer(middleware::from_fn_with_state(state.clone(), door::door))

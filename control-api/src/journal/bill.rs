@@ -88,6 +88,8 @@ pub(super) async fn settle(
         EndedReason::NoAck => (0, "call"),
         // Nobody knows what was after the last evidence, and nobody paid for what is beyond the cover.
         EndedReason::NodeLost => (heard_ms.min(lease.covered_ms), "sweeper"),
+        // The BYE leaves a moment after the paid second; that moment is ours.
+        EndedReason::CreditExhausted | EndedReason::CostCap => (heard_ms.min(lease.covered_ms), "call"),
         _ => (heard_ms, "call"),
     };
     match lease::settle(db, purse, &lease, billed_ms, by, at_ms).await {

@@ -2,6 +2,7 @@
 
 use domain::TenantId;
 use serde_json::json;
+use sqlx::AnyConnection;
 
 use super::{
     ledger::{Account, Kind, LedgerError, Purse, Txn},
@@ -73,14 +74,10 @@ impl From<LedgerError> for NotMoved {
 impl Store {
     /// Moves money by hand; returns what is available then. False with it when the key had been used: nothing moved.
     pub async fn adjust(&self, kind: Adjustment, movement: &Movement) -> Result<(i64, bool), NotMoved> {
-        let (kind, other) = kind.sides();
-        let amount = movement.amount_micros;
         let mut tx = self.begin().await?;
-        let mut purse = Purse::open(&mut tx, movement.tenant, movement.livemode).await?;
-        let entries = [(Account::Available, amount), (other, -amount)];
-        let new = purse.post(&mut tx, txn(kind, movement, &entries)).await?;
+        let moved = adjust(&mut tx, kind, movement).await?;
         tx.commit().await?;
-        Ok((purse.available, new))
+        Ok(moved)
     }
 
     /// Takes an amount for something that is no call (`item` says what), and records it as used. Amount > 0.
@@ -108,6 +105,20 @@ impl Store {
         tx.commit().await?;
         Ok((purse.available, new))
     }
+}
+
+/// [`Store::adjust`] in the caller's transaction, as its first statement.
+pub(crate) async fn adjust(
+    db: &mut AnyConnection,
+    kind: Adjustment,
+    movement: &Movement,
+) -> Result<(i64, bool), NotMoved> {
+    let (kind, other) = kind.sides();
+    let amount = movement.amount_micros;
+    let mut purse = Purse::open(db, movement.tenant, movement.livemode).await?;
+    let entries = [(Account::Available, amount), (other, -amount)];
+    let new = purse.post(db, txn(kind, movement, &entries)).await?;
+    Ok((purse.available, new))
 }
 
 fn txn<'a>(kind: Kind, movement: &'a Movement, entries: &'a [(Account, i64)]) -> Txn<'a> {

@@ -16,6 +16,11 @@ pub(crate) fn day(ms: i64, zone: &TimeZone) -> String {
     at(ms, zone).date().to_string()
 }
 
+/// The month of a moment, `2026-11`.
+pub(crate) fn month(ms: i64, zone: &TimeZone) -> String {
+    at(ms, zone).strftime("%Y-%m").to_string()
+}
+
 /// Where the day of a moment begins and ends, Unix ms.
 pub(crate) fn day_bounds(ms: i64, zone: &TimeZone) -> (i64, i64) {
     let date = at(ms, zone).date();
@@ -26,6 +31,28 @@ pub(crate) fn day_bounds(ms: i64, zone: &TimeZone) -> (i64, i64) {
 pub(crate) fn month_bounds(ms: i64, zone: &TimeZone) -> (i64, i64) {
     let first = at(ms, zone).date().first_of_month();
     (begins(first, zone), begins(first.saturating_add(1.month()), zone))
+}
+
+/// The month before, `2026-10` for a moment in November.
+pub(crate) fn month_before(ms: i64, zone: &TimeZone) -> String {
+    let first = at(ms, zone).date().first_of_month();
+    first.saturating_sub(1.day()).strftime("%Y-%m").to_string()
+}
+
+/// The same time a month later, or the last day of a shorter month; of the zone's length of days nobody asks.
+pub(crate) fn month_after(ms: i64) -> i64 {
+    at(ms, &TimeZone::UTC).saturating_add(1.month()).timestamp().as_millisecond()
+}
+
+/// First and last day of `2026-11`.
+pub(crate) fn month_days(month: &str) -> Option<(Date, Date)> {
+    let first: Date = format!("{month}-01").parse().ok()?;
+    Some((first, first.last_of_month()))
+}
+
+/// The days from `first` to `last`, both included, at most `limit`.
+pub(crate) fn days(first: Date, last: Date, limit: usize) -> Vec<String> {
+    first.series(1.day()).take_while(|day| *day <= last).take(limit).map(|day| day.to_string()).collect()
 }
 
 fn begins(date: Date, zone: &TimeZone) -> i64 {
@@ -52,5 +79,9 @@ mod tests {
         let moment = crate::time::parse("2028-02-29T23:59:59Z").unwrap();
         let (from, to) = month_bounds(moment, &utc);
         assert_eq!((to - from) / 86_400_000, 29);
+        assert_eq!((month(moment, &utc), month_before(moment, &utc)), ("2028-02".into(), "2028-01".into()));
+        let (first, last) = month_days("2028-02").unwrap();
+        assert_eq!(days(first, last, 366).len(), 29);
+        assert_eq!(month_days("2028-13"), None);
     }
 }

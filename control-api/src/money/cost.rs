@@ -158,3 +158,11 @@ pub(crate) async fn of_call(db: &mut AnyConnection, call: &str, now_ms: i64) -> 
     cost.display = price::display(cost.charged_micros);
     Ok(Some(cost))
 }
+
+impl crate::Store {
+    /// The cost of a call.
+    pub(crate) async fn cost(&self, call: domain::CallId) -> Result<Option<Cost>, sqlx::Error> {
+        let mut db = self.pool().acquire().await?;
+        of_call(&mut db, &call.to_string(), crate::now_ms()).await
+    }
+}

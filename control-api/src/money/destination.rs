@@ -143,7 +143,7 @@ fn host(address: &str) -> Option<IpAddr> {
 
 /// Whether a call may go to this address at all: not to link-local ones, where clouds keep their secrets, nor to groups or nobody.
 #[must_use]
-pub fn callable(address: IpAddr) -> bool {
+pub(crate) fn callable(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             !(v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.octets()[0] == 0)

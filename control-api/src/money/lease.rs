@@ -98,12 +98,15 @@ const COLUMNS: &str =
 pub(crate) enum By<'a> {
     Id(&'a str),
     Call(&'a str),
+    /// The SHA-256 of its token.
+    Token(&'a str),
 }
 
 pub(crate) async fn find(db: &mut AnyConnection, by: By<'_>) -> Result<Option<Lease>, sqlx::Error> {
     let (column, value) = match by {
         By::Id(id) => ("id", id),
         By::Call(call) => ("call_id", call),
+        By::Token(hash) => ("token_hash", hash),
     };
     let sql = format!("SELECT {COLUMNS} FROM leases WHERE {column} = $1");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(value.to_owned()).fetch_optional(db).await?;
@@ -174,7 +177,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let mut purse = Purse::open(&mut tx, admission.tenant, admission.livemode).await?;
         if let Some(lease) = find(&mut tx, By::Call(&admission.call.to_string())).await? {
-            return Ok(grant(&lease, &secret));
+            return Ok(grant(&lease, false, &secret));
         }
         terms.caps = caps::current(&mut tx, admission.tenant, &tenant, at_ms).await?;
         let cover = terms.hold(i64::MAX, WINDOW_MS);
@@ -196,7 +199,7 @@ impl Store {
         let lease = insert(&mut tx, admission, terms, &cover, &secret, at_ms).await?;
         take(&mut tx, &mut purse, &lease, cover.held_micros, format!("{}:open", lease.id), at_ms).await?;
         tx.commit().await?;
-        Ok(grant(&lease, &secret))
+        Ok(grant(&lease, true, &secret))
     }
 
     /// Notes when a call was answered: cover counts from here.
@@ -384,16 +387,17 @@ fn token(lease: &str, secret: &[u8; 32]) -> String {
     format!("lt_{}", seal::hex(&seal::hmac(secret, format!("lease\n{lease}").as_bytes())))
 }
 
-fn grant(lease: &Lease, secret: &[u8; 32]) -> Grant {
+fn grant(lease: &Lease, is_new: bool, secret: &[u8; 32]) -> Grant {
     Grant {
         id: lease.id.clone(),
         token: token(&lease.id, secret),
         held_micros: lease.held,
         covered_ms: lease.covered_ms,
-        is_final: lease.is_final,
+        // A hold at admission is made whole, but for a ceiling of the agent's own.
+        limit: lease.is_final.then_some(Limit::Cost),
         expires_at_ms: lease.expires_at,
         rate: serde_json::to_value(&lease.terms.rate).unwrap_or_default(),
-        opened_at_ms: lease.opened_at,
+        is_new,
     }
 }
 

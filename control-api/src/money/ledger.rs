@@ -3,11 +3,18 @@
 //! **Lock order.** Every money transaction opens the tenant's [`Purse`] first, which locks its `available` row; then come leases,
 //! then `held`, then the rest. Whoever posts must hold a purse, so no transaction can come the other way round and deadlock.
 
-use domain::TenantId;
-use serde_json::Value;
+use domain::{TenantId, event::Name};
+use serde_json::{Value, json};
 use sqlx::{AnyConnection, Row as _};
 
-use crate::store::{fresh_id, json_text};
+use crate::{
+    jobs::{NewJob, enqueue},
+    outbox::{NewEvent, emit},
+    store::{fresh_id, json_text},
+};
+
+/// The job that buys credit by itself.
+pub(crate) const AUTO_TOP_UP: &str = "billing.auto_top_up";
 
 /// An account that money can be on. `Available` and `Held` are a tenant's, the rest are the house's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +22,7 @@ pub(crate) enum Account {
     Available,
     Held,
     Revenue,
+    Payments,
     Promo,
     Adjustments,
     BadDebt,
@@ -26,6 +34,7 @@ impl Account {
             Self::Available => "available",
             Self::Held => "held",
             Self::Revenue => "revenue",
+            Self::Payments => "payments",
             Self::Promo => "promo",
             Self::Adjustments => "adjustments",
             Self::BadDebt => "bad_debt",
@@ -45,10 +54,12 @@ impl Account {
 /// Why a transaction is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    TopUp,
     Promo,
     Hold,
     Settle,
     Charge,
+    Refund,
     Adjust,
     LateCharge,
     WriteOff,
@@ -57,10 +68,12 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::TopUp => "top_up",
             Self::Promo => "promo",
             Self::Hold => "hold",
             Self::Settle => "settle",
             Self::Charge => "charge",
+            Self::Refund => "refund",
             Self::Adjust => "adjust",
             Self::LateCharge => "late_charge",
             Self::WriteOff => "write_off",
@@ -107,6 +120,12 @@ pub(crate) struct Purse {
     pub(crate) available: i64,
     /// 0, or the credit line as a negative number.
     pub(crate) floor: i64,
+    /// Below this the tenant is told that its credit is low.
+    low: i64,
+    /// Told already: 1 low, 2 used up.
+    told: i64,
+    /// Below this credit is bought by itself, if the tenant wants that.
+    buys_below: Option<i64>,
 }
 
 impl Purse {
@@ -115,14 +134,24 @@ impl Purse {
         let id = Account::Available.id(tenant, livemode);
         loop {
             let row = sqlx::query(
-                "UPDATE ledger_accounts SET version = version + 1 WHERE id = $1 RETURNING balance_micros, floor_micros",
+                "UPDATE ledger_accounts SET version = version + 1 WHERE id = $1 RETURNING balance_micros, floor_micros, low_micros, told,
+                   (SELECT a.below_micros FROM auto_top_ups a WHERE a.tenant_id = $2 AND a.enabled = 1)",
             )
             .bind(id.clone())
+            .bind(tenant.to_string())
             .fetch_optional(&mut *db)
             .await?;
             if let Some(row) = row {
                 let floor: Option<i64> = row.try_get(1)?;
-                return Ok(Self { tenant, livemode, available: row.try_get(0)?, floor: floor.unwrap_or(0) });
+                return Ok(Self {
+                    tenant,
+                    livemode,
+                    available: row.try_get(0)?,
+                    floor: floor.unwrap_or(0),
+                    low: row.try_get(2)?,
+                    told: row.try_get(3)?,
+                    buys_below: row.try_get(4)?,
+                });
             }
             // Every tenant gets its accounts with its first movement; whoever comes second waits on the key and finds them.
             open_accounts(db, tenant).await?;
@@ -146,9 +175,14 @@ impl Purse {
             return Ok(true);
         }
         let id = fresh_id();
+        let of =
+            |wanted| entries.iter().filter(|(account, _)| *account == wanted).map(|(_, amount)| amount).sum::<i64>();
+        let (to_available, to_held) = (of(Account::Available), of(Account::Held));
+        // What is held is read here and not in `open`: a statement that waited for a lock still sees the other rows as they were.
         let new = sqlx::query(
-            "INSERT INTO ledger_txns (id, tenant_id, kind, idem_key, call_id, lease_id, payment_id, memo, actor, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (idem_key) DO NOTHING",
+            "INSERT INTO ledger_txns (id, tenant_id, kind, idem_key, call_id, lease_id, payment_id, memo, actor, created_at,
+               balance_after_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+               $11 + COALESCE((SELECT h.balance_micros FROM ledger_accounts h WHERE h.id = $12), 0)) ON CONFLICT (idem_key) DO NOTHING",
         )
         .bind(id.clone())
         .bind(self.tenant.to_string())
@@ -160,6 +194,8 @@ impl Purse {
         .bind(json_text(&txn.memo))
         .bind(txn.actor.to_owned())
         .bind(txn.at_ms)
+        .bind(self.available.saturating_add(to_available).saturating_add(to_held))
+        .bind(Account::Held.id(self.tenant, self.livemode))
         .execute(&mut *db)
         .await?;
         if new.rows_affected() == 0 {
@@ -189,11 +225,47 @@ impl Purse {
             if moved.rows_affected() == 0 {
                 return Err(LedgerError::NoCredit);
             }
-            if account == Account::Available {
-                self.available += amount;
-            }
         }
+        self.available += to_available;
+        self.tell(db, txn.at_ms).await?;
         Ok(true)
+    }
+}
+
+impl Purse {
+    /// Tells once for each crossing that credit is low or used up, and is ready to tell again a tenth above the mark.
+    async fn tell(&mut self, db: &mut AnyConnection, at_ms: i64) -> Result<(), sqlx::Error> {
+        let now = match self.available {
+            _ if self.spendable() == 0 => 2,
+            available if available < self.low => 1,
+            available if available >= self.low.saturating_add(self.low / 10) => 0,
+            _ => self.told.min(1),
+        };
+        if now > self.told {
+            let kind = if now == 2 { Name::BalanceExhausted } else { Name::BalanceLow };
+            let data = json!({"available_micros": self.available, "floor_micros": self.floor, "low_threshold_micros": self.low});
+            emit(db, NewEvent { tenant: self.tenant, livemode: self.livemode, kind, data }).await?;
+        }
+        if now != self.told {
+            sqlx::query("UPDATE ledger_accounts SET told = $1 WHERE id = $2")
+                .bind(now)
+                .bind(Account::Available.id(self.tenant, self.livemode))
+                .execute(&mut *db)
+                .await?;
+            self.told = now;
+        }
+        if self.livemode && self.buys_below.is_some_and(|below| self.available < below) {
+            // One job a minute at most; the job itself sees to it that only one attempt is open.
+            let job = NewJob {
+                tenant: Some(self.tenant),
+                kind: AUTO_TOP_UP,
+                dedupe_key: format!("{AUTO_TOP_UP}:{}:{}", self.tenant, at_ms / 60_000),
+                payload: json!({}),
+                run_at_ms: at_ms,
+            };
+            enqueue(db, job).await?;
+        }
+        Ok(())
     }
 }
 

@@ -3,25 +3,53 @@
 //! `price` is pure. `ledger` is the only writer of transactions. `lease` turns a call's time into holds and one settlement; `sweep`
 //! does the same for calls that nobody ended. Everything is in millionths of a dollar.
 
-mod adjust;
-mod calendar;
+pub(crate) mod adjust;
+pub(crate) mod calendar;
 mod caps;
 pub(crate) mod cost;
+pub(crate) mod decks;
 pub(crate) mod destination;
+pub(crate) mod invoices;
 pub(crate) mod lease;
 pub(crate) mod ledger;
-mod price;
-mod rates;
+pub(crate) mod monthly;
+pub(crate) mod payments;
+pub(crate) mod pdf;
+pub(crate) mod price;
+pub(crate) mod rates;
+mod refunds;
+pub(crate) mod release;
+mod settings;
+pub(crate) mod statement;
+pub(crate) mod stripe;
+pub(crate) mod subscriptions;
 mod sweep;
+pub(crate) mod top_up;
 pub(crate) mod usage;
 
 use domain::{BootId, CallId, EndedReason, TenantId};
 use serde_json::Value;
 
 pub use adjust::{Adjustment, Movement, NotMoved};
-pub use destination::{Forbidden, callable};
+pub use destination::Forbidden;
 pub use lease::{FINAL_AFTER_MS, RENEW_AFTER_MS, WARN_MS};
+pub use payments::NewPayment;
+pub use refunds::{RefundFailed, RefundWish, Refunded};
+pub use settings::{BillingSettings, PlanSettings, Secret};
+pub use stripe::{BadSignature, Cashier, CashierError, Checkout, EventOutcome, GatewayEvent, verify};
+pub use subscriptions::PlansRefused;
 pub use usage::Used;
+
+/// Who does the jobs of this room: buys credit that runs low, finishes refunds, takes rents, writes statements and to the operator.
+pub fn billing_handlers(settings: &BillingSettings) -> Vec<std::sync::Arc<dyn crate::Handler>> {
+    let cashier = Cashier::new(settings.clone());
+    vec![
+        std::sync::Arc::new(top_up::AutoTopUps(cashier.clone())),
+        std::sync::Arc::new(refunds::Refunds(cashier)),
+        std::sync::Arc::new(monthly::Monthly),
+        std::sync::Arc::new(monthly::Disputes(settings.operator_mail.clone())),
+    ]
+}
 
 /// What carries a call, and so by which part of the deck it is priced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +112,12 @@ pub struct Grant {
     pub held_micros: i64,
     /// Conversation that is paid for.
     pub covered_ms: i64,
-    /// No further step fits.
-    pub is_final: bool,
+    /// What keeps it from reaching a whole minute; then the call ends with the cover.
+    pub limit: Option<Limit>,
     /// When it is an orphan's.
     pub expires_at_ms: i64,
-    /// When it was opened.
-    pub opened_at_ms: i64,
+    /// Opened just now, and not found.
+    pub is_new: bool,
     /// The frozen rate.
     pub rate: Value,
 }

@@ -16,6 +16,14 @@ pub(crate) enum Rounding {
 }
 
 impl Rounding {
+    /// The word in the deck.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::HalfUp => "half_up",
+        }
+    }
+
     /// `numerator / denominator` in whole numbers; both are not negative.
     fn divide(self, numerator: i128, denominator: i128) -> i128 {
         match self {

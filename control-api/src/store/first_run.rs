@@ -31,8 +31,10 @@ impl Store {
         }
         let now = now_ms();
         let mut tx = self.begin().await?;
+        // The operator's own tenant is bounded by its nodes, not by a number for customers.
         sqlx::query(
-            "INSERT INTO tenants (id, name, slug, rate_plan_id, created_at, updated_at) VALUES ($1, 'Default', 'default', $2, $3, $3)
+            "INSERT INTO tenants (id, name, slug, rate_plan_id, max_calls, created_at, updated_at)
+             VALUES ($1, 'Default', 'default', $2, 100000, $3, $3)
              ON CONFLICT (slug) DO NOTHING",
         )
         .bind(fresh_id())

@@ -167,7 +167,8 @@ on_both! {
     }
 
     async fn only_listed_pages_may_call(db) {
-        let settings = Settings { http: HttpSettings { cors_origins: vec!["https://console.example.com".into()] }, ..Settings::default() };
+        let http = HttpSettings { cors_origins: vec!["https://console.example.com".into()] };
+        let settings = Settings { http, ..Settings::default() };
         let client = Client::with(&db, &Hub::new(0), settings);
         let asked = async |origin: &str| {
             let request = Request::builder().method("OPTIONS").uri(KEYS).header("origin", origin);

@@ -67,12 +67,21 @@ impl Db {
     }
 
     /// Runs a statement behind the store's back.
-    pub(crate) async fn run(&self, sql: &'static str) -> u64 {
-        sqlx::query(sql).execute(&self.raw).await.unwrap().rows_affected()
+    pub(crate) async fn run(&self, sql: &str) -> u64 {
+        sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.raw).await.unwrap().rows_affected()
     }
 
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.raw).await.unwrap()
+    }
+
+    /// Waits until a number is what it should become.
+    pub(crate) async fn eventually(&self, sql: &'static str, wanted: i64) {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while self.number(sql).await != wanted {
+            assert!(tokio::time::Instant::now() < deadline, "{sql} does not become {wanted}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
     }
 }
 

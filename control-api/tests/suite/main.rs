@@ -3,6 +3,7 @@
 
 mod after;
 mod analytics;
+mod billing;
 mod calls;
 mod conventions;
 mod db;
@@ -18,6 +19,7 @@ mod money;
 mod nodes;
 mod outage;
 mod outbox;
+mod payments;
 mod postgres;
 mod recordings;
 mod retention;

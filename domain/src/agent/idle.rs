@@ -34,7 +34,6 @@ const IDLE: &[(&str, &str)] = &[
     ("consent", "nothing is said about the recording"),
     ("redaction", "nothing is taken out"),
     ("limits.idle_timeout_ms", "there are no web sessions yet"),
-    ("limits.max_cost_micros", "calls have no cost limit of their own yet"),
     ("limits.max_tool_calls", "tool calls are not counted"),
     ("limits.max_concurrent", "calls of one agent are not counted"),
     ("voicemail", "machines are not told from people yet"),

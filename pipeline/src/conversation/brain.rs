@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::Gen;
 use crate::agent::Library;
 use crate::flow::{self, Facts, Flow, FlowState};
+use crate::link::usage::Usage;
 use crate::llm::{Line, LlmCommand, LlmEvent, LlmLink, Tool};
 use crate::sentence::Sentences;
 
@@ -140,6 +141,15 @@ impl Brain {
             writing: BTreeMap::new(),
             thoughts: VecDeque::new(),
         }))
+    }
+
+    /// What the model has been asked so far.
+    #[must_use]
+    pub fn usage(&self) -> Option<Arc<Usage>> {
+        match self {
+            Self::Model(model) => Some(model.link.usage.clone()),
+            Self::Flow(_) => None,
+        }
     }
 
     /// Provider and model.

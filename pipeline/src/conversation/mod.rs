@@ -7,6 +7,7 @@ mod report;
 mod speech;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
@@ -16,6 +17,7 @@ pub use report::{ConversationEvent, Ended, Order, Spoken};
 use crate::flow::{Expect, FieldKind};
 use crate::heard::Heard;
 use crate::line::{Line, LineCommand, LineEvent, Tick};
+use crate::link::usage::Usage;
 use crate::sentence::Sentences;
 use crate::stt::{SttCommand, SttEvent, SttLink};
 use crate::tts::{TtsCommand, TtsEvent, TtsLink};
@@ -132,6 +134,14 @@ impl Conversation {
     pub fn engines(&self) -> [String; 3] {
         let stt = self.stt.as_ref().map_or_else(|| "none".to_owned(), |stt| stt.name.clone());
         [stt, self.brain.name().to_owned(), self.tts.name.clone()]
+    }
+
+    /// What its vendors have been asked so far, by provider; the counters outlive the conversation.
+    #[must_use]
+    pub fn meters(&self) -> Vec<(String, Arc<Usage>)> {
+        let stt = self.stt.as_ref().map(|stt| (stt.name.clone(), stt.usage.clone()));
+        let llm = self.brain.usage().map(|usage| (self.brain.name().to_owned(), usage));
+        stt.into_iter().chain(llm).chain([(self.tts.name.clone(), self.tts.usage.clone())]).collect()
     }
 
     fn begin(&mut self, protected: bool) {

@@ -38,9 +38,10 @@ pub trait Recogniser: Send + 'static {
 
 /// Opens a recogniser.
 pub fn listen<R: Recogniser>(recogniser: R, name: String, limits: Limits) -> SttLink {
-    let hearing = Hearing::new(recogniser, Usage::of(&name), &limits);
-    let (commands, events) = open(hearing, &name, limits);
-    SttLink { commands, events, name }
+    let usage = Usage::of(&name);
+    let hearing = Hearing::new(recogniser, usage.clone(), &limits);
+    let (commands, events) = open(hearing, &name, usage.clone(), limits);
+    SttLink { commands, events, name, usage }
 }
 
 /// A recogniser with the audio that it may have to hear again.
@@ -94,7 +95,7 @@ impl<R: Recogniser> Hearing<R> {
         for frame in frames {
             self.recogniser.encode(frame, &mut bytes);
         }
-        Usage::add(&self.usage.audio_in_ms, frames.len() as u64 * FRAME_MS);
+        self.usage.add(|usage| &usage.audio_in_ms, frames.len() as u64 * FRAME_MS);
         out.frames.push(Frame::Binary(Bytes::from(bytes)));
         self.unanswered = true;
     }
@@ -133,7 +134,7 @@ impl<R: Recogniser> Protocol for Hearing<R> {
                     self.kept.pop_front();
                     self.before += 1;
                     if !online {
-                        Usage::add(&self.usage.audio_lost_ms, FRAME_MS);
+                        self.usage.add(|usage| &usage.audio_lost_ms, FRAME_MS);
                     }
                 }
                 if online {

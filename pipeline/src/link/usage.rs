@@ -1,4 +1,4 @@
-//! What the vendors were asked and how fast they answered: counters by provider for metrics and bills.
+//! What the vendors were asked and how fast they answered: counters by link for bills, by provider for metrics.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,9 @@ static ALL: Mutex<BTreeMap<String, Arc<Usage>>> = Mutex::new(BTreeMap::new());
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// Counters of one provider and model; they only grow.
+        /// Counters of one link, which also count in its provider's; they only grow.
         #[derive(Debug, Default)]
-        pub struct Usage { $($(#[$doc])* pub $name: AtomicU64,)+ }
+        pub struct Usage { total: Option<Arc<Usage>>, $($(#[$doc])* pub $name: AtomicU64,)+ }
 
         /// `Usage` at one moment.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,19 +56,23 @@ counters! {
 }
 
 impl Usage {
-    /// The counters of this provider, which all links of it share.
+    /// Counters for one link of this provider.
     pub fn of(name: &str) -> Arc<Self> {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(name.to_owned()).or_default().clone()
+        let total = all.entry(name.to_owned()).or_default().clone();
+        Arc::new(Self { total: Some(total), ..Self::default() })
     }
 
-    pub(crate) fn add(counter: &AtomicU64, by: u64) {
-        counter.fetch_add(by, Relaxed);
+    pub(crate) fn add(&self, pick: impl Fn(&Self) -> &AtomicU64, by: u64) {
+        pick(self).fetch_add(by, Relaxed);
+        if let Some(total) = &self.total {
+            pick(total).fetch_add(by, Relaxed);
+        }
     }
 
     pub(crate) fn first_byte(&self, took: Duration) {
-        Self::add(&self.first_bytes, 1);
-        Self::add(&self.first_byte_ms, took.as_millis() as u64);
+        self.add(|usage| &usage.first_bytes, 1);
+        self.add(|usage| &usage.first_byte_ms, took.as_millis() as u64);
     }
 }
 

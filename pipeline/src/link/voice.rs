@@ -67,9 +67,10 @@ pub enum Heard {
 
 /// Opens a voice.
 pub fn speak<S: Speaker>(speaker: S, name: String, limits: Limits) -> TtsLink {
-    let voice = Voice { speaker, usage: Usage::of(&name), speeches: BTreeMap::new(), over: VecDeque::new() };
-    let (commands, events) = open(voice, &name, limits);
-    TtsLink { commands, events, name }
+    let usage = Usage::of(&name);
+    let voice = Voice { speaker, usage: usage.clone(), speeches: BTreeMap::new(), over: VecDeque::new() };
+    let (commands, events) = open(voice, &name, usage.clone(), limits);
+    TtsLink { commands, events, name, usage }
 }
 
 struct Voice<S> {
@@ -124,7 +125,7 @@ impl<S: Speaker> Voice<S> {
     }
 
     fn say(&self, r#gen: Gen, first: bool, text: &str, frames: &mut Vec<Frame>) {
-        Usage::add(&self.usage.characters, text.chars().count() as u64);
+        self.usage.add(|usage| &usage.characters, text.chars().count() as u64);
         self.speaker.speak(r#gen, first, text, frames);
     }
 
@@ -134,7 +135,7 @@ impl<S: Speaker> Voice<S> {
         let base = speech.samples;
         speech.samples += pcm.len() as u64;
         if !pcm.is_empty() {
-            Usage::add(&self.usage.audio_out_ms, pcm.len() as u64 / MS);
+            self.usage.add(|usage| &usage.audio_out_ms, pcm.len() as u64 / MS);
             speech.owed = speech.finished;
         }
         out.events.extend(pcm.chunks(LONGEST).map(|chunk| TtsEvent::Audio { r#gen, pcm: chunk.into() }));

@@ -3,9 +3,11 @@
 pub mod openai;
 pub mod roster;
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
-use crate::Gen;
+use crate::{Gen, link::usage::Usage};
 
 /// Who said a line of the context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,4 +111,6 @@ pub struct LlmLink {
     pub events: mpsc::UnboundedReceiver<LlmEvent>,
     /// Provider and model, as "openai/gpt-4.1-mini".
     pub name: String,
+    /// What this link has used so far.
+    pub usage: Arc<Usage>,
 }

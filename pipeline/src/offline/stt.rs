@@ -43,7 +43,7 @@ pub(crate) fn open(speech: Speech) -> SttLink {
         waiting: VecDeque::new(),
     };
     tokio::spawn(listener.run(inbox, from_worker, speech));
-    SttLink { commands, events, name: "builtin/pocketsphinx".to_owned() }
+    SttLink { commands, events, name: "builtin/pocketsphinx".to_owned(), usage: Default::default() }
 }
 
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub(crate) fn open(speech: Speech, voice: String) -> TtsLink {
     let (done, from_workers) = mpsc::unbounded_channel();
     let speaker = Speaker { speech, voice, outbox, done, queue: VecDeque::new(), spoken: (0, 0) };
     tokio::spawn(speaker.run(inbox, from_workers));
-    TtsLink { commands, events, name }
+    TtsLink { commands, events, name, usage: Default::default() }
 }
 
 /// A clause that is being made, or a mark behind clauses.

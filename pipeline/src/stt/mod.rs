@@ -3,10 +3,12 @@
 pub mod deepgram;
 pub mod roster;
 
+use std::sync::Arc;
+
 use codecs::pcm::Frame;
 use tokio::sync::mpsc;
 
-use crate::Ms;
+use crate::{Ms, link::usage::Usage};
 
 /// What a recogniser is asked to expect: built-in engines take the grammar, vendors take the phrases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,4 +101,6 @@ pub struct SttLink {
     pub events: mpsc::UnboundedReceiver<SttEvent>,
     /// Provider and model, as "deepgram/nova-3".
     pub name: String,
+    /// What this link has used so far.
+    pub usage: Arc<Usage>,
 }

@@ -34,7 +34,7 @@ pub fn open() -> TtsLink {
             }
         }
     });
-    TtsLink { commands, events: outbox, name: "builtin/beeps".into() }
+    TtsLink { commands, events: outbox, name: "builtin/beeps".into(), usage: Default::default() }
 }
 
 /// A quarter of a second at 880 Hz with soft edges, and as much silence.

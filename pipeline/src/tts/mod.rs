@@ -4,9 +4,12 @@ pub mod elevenlabs;
 pub mod roster;
 
 pub mod beeps;
+
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
-use crate::Gen;
+use crate::{Gen, link::usage::Usage};
 
 /// From the conversation to its voice.
 #[derive(Clone, Debug)]
@@ -81,4 +84,6 @@ pub struct TtsLink {
     pub events: mpsc::UnboundedReceiver<TtsEvent>,
     /// Provider and voice, as "elevenlabs/rachel".
     pub name: String,
+    /// What this link has used so far.
+    pub usage: Arc<Usage>,
 }

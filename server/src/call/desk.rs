@@ -18,6 +18,7 @@ use wire::media::Media;
 use wire::sip::SipHandle;
 
 use super::bounds::{Bans, Paces};
+use super::credit::{Credit, NoCredit, Unbilled};
 use super::record::Recorder;
 use super::{inbound, outbound};
 use crate::house::House;
@@ -26,6 +27,9 @@ use crate::house::House;
 pub const ECHO: &str = "echo";
 /// The same, with a prompt, VAD and recording.
 pub const BENCH: &str = "bench";
+
+/// How often orphaned leases are looked for.
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Everything a call needs of the process.
 pub struct Parts {
@@ -68,6 +72,7 @@ struct Inner {
     draining: AtomicBool,
     /// How often draining was begun or undone: a patience that runs out must be that of the last one.
     drains: AtomicU64,
+    unbilled: Unbilled,
     answered: AtomicU64,
     refused: AtomicU64,
 }
@@ -116,6 +121,7 @@ impl Desk {
             bans: Mutex::default(),
             draining: AtomicBool::new(false),
             drains: AtomicU64::new(0),
+            unbilled: Unbilled::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
@@ -222,6 +228,24 @@ impl Desk {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a call's credit.
+    pub(super) async fn credit(&self, admission: &control_api::Admission) -> Result<Credit, NoCredit> {
+        Credit::open(&self.store, admission, self.house.checked.store_down, &self.0.unbilled).await
+    }
+
+    /// Settles, until the process ends, what nodes that went away have left open.
+    pub async fn sweep(self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let lives = |call| lock(&self.0.live).contains_key(&call);
+            match self.store.sweep(&self.house.node, self.house.boot, &lives, super::leg::unix_ms()).await {
+                Ok(0) => {}
+                Ok(settled) => tracing::warn!(settled, "leases that nobody renewed were settled by evidence"),
+                Err(error) => tracing::warn!(%error, "leases could not be swept"),
+            }
+        }
     }
 
     /// How many calls are live.

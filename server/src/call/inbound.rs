@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control_api::{Directory, LiveCall, NewCall, RouteQuery};
+use control_api::{Directory, Item, LiveCall, NewCall, RouteQuery};
 use domain::phone::E164;
 use domain::{CallId, Channel, Direction, EndedReason, Pii, Status};
 use serde_json::Map;
@@ -83,6 +83,11 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
     tracing::info!(call_id = %id, from = %from, agent = session.agent.name, "call comes in");
 
     // Everything that can refuse comes before the first ring.
+    if let Err(refused) = session.take_credit(Item::VoiceIn).await {
+        let (wire, reason) = refused.for_caller();
+        tracing::info!(call_id = %id, reason = reason.as_str(), "call refused for its credit");
+        return session.refuse(refusal(wire), reason);
+    }
     let Ok(ports) = desk.media.reserve() else {
         return session.refuse(refusal(control_api::Refused::NoCapacity), EndedReason::NoCapacity);
     };

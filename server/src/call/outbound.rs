@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::{
-    DialRefused, DialRequest, Forbidden, Hop, LiveCall, NewCall, NoPlan, Plan, PlanQuery, Transport, permits,
+    Admission, DialRefused, DialRequest, Forbidden, Hop, Item, LiveCall, NewCall, NoPlan, NotAdmitted, Plan, PlanQuery,
+    Transport, permits,
 };
 use domain::{AgentId, AgentSpec, Channel, Direction, EndedReason, Status};
 use sip_stack::offer::Ability;
@@ -13,6 +14,7 @@ use sip_stack::{Cause, Event};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wire::media::Ports;
 
+use super::credit::NoCredit;
 use super::desk::Desk;
 use super::leg;
 use super::session::{Answered, Session};
@@ -55,6 +57,17 @@ pub(super) async fn dial(
         _ => DialRefused::NoCapacity,
     })?;
     let ports = desk.media.reserve().map_err(|_| DialRefused::NoCapacity)?;
+    let admission = Admission {
+        tenant: request.tenant,
+        livemode: request.livemode,
+        call: request.call,
+        item: Item::VoiceOut,
+        address: request.to.expose().clone(),
+        node: desk.house.node.clone(),
+        boot: desk.house.boot,
+        max_cost_micros: agent.limits.max_cost_micros.map(|micros| i64::try_from(micros).unwrap_or(i64::MAX)),
+    };
+    let credit = desk.credit(&admission).await.map_err(no_credit)?;
     let created = NewCall {
         tenant: request.tenant,
         livemode: request.livemode,
@@ -75,7 +88,8 @@ pub(super) async fn dial(
         created_at_ms,
     };
     let ring = Duration::from_millis(request.ring_timeout_ms.unwrap_or(agent.limits.ring_timeout_ms));
-    let session = Session::prepare_outbound(desk.clone(), seat, created, agent, &request);
+    let mut session = Session::prepare_outbound(desk.clone(), seat, created, agent, &request);
+    session.put_credit(credit, admission);
     tokio::spawn(place(desk, session, plan, ports, ring));
     Ok(())
 }
@@ -90,6 +104,16 @@ fn refused(why: NoPlan) -> DialRefused {
             tracing::error!(%error, "store failed while planning a call");
             DialRefused::StoreUnavailable
         }
+    }
+}
+
+fn no_credit(why: NoCredit) -> DialRefused {
+    match why {
+        NoCredit::Refused(NotAdmitted::NoCredit) => DialRefused::NoCredit,
+        NoCredit::Refused(NotAdmitted::SpendCap) => DialRefused::SpendCap,
+        NoCredit::Refused(NotAdmitted::Concurrency { .. }) => DialRefused::Concurrency,
+        NoCredit::Refused(NotAdmitted::Forbidden(why)) => DialRefused::Forbidden(why),
+        NoCredit::Refused(NotAdmitted::Store(_)) | NoCredit::StoreDown => DialRefused::StoreUnavailable,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::{DialRequest, Ended, Entry, LiveEvent, NewCall, RecordingStage, RecordingState};
+use control_api::{Admission, DialRequest, Ended, Entry, Item, LiveEvent, NewCall, RecordingStage, RecordingState};
 use domain::event::{Live, Name};
 use domain::{AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
 use pipeline::agent::{AgentError, Credentials, Surroundings};
@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant as Deadline, sleep_until, timeout};
 use wire::media::Ports;
 
+use super::credit::{self, Credit, CreditEvent, NoCredit};
 use super::desk::{BENCH, Desk, ECHO, Seat};
 use super::facts::{About, facts, number};
 use super::line::Rings;
@@ -81,6 +82,16 @@ pub(super) struct Session {
     degraded: bool,
     /// The conversation has said its last word.
     closed: bool,
+    /// Who pays, and whether really.
+    tenant: TenantId,
+    livemode: bool,
+    credit: Option<Credit>,
+    /// When the call was answered, by the calendar and by the clock that nobody sets.
+    answered: Option<(i64, Instant)>,
+    /// How long it lasted, once it is over; what comes after it is paperwork.
+    lasted_ms: Option<i64>,
+    /// How long nothing had come when the call was given up.
+    silent_ms: u32,
 }
 
 impl Session {
@@ -108,6 +119,12 @@ impl Session {
             spoken: None,
             degraded: false,
             closed: false,
+            tenant: created.tenant,
+            livemode: created.livemode,
+            credit: None,
+            answered: None,
+            lasted_ms: None,
+            silent_ms: 0,
         };
         session.write(Entry::Created(Box::new(created)));
         session
@@ -129,6 +146,31 @@ impl Session {
         session
     }
 
+    /// Asks for the credit of this call.
+    pub(super) async fn take_credit(&mut self, item: Item) -> Result<(), NoCredit> {
+        let admission = Admission {
+            tenant: self.tenant,
+            livemode: self.livemode,
+            call: self.seat.id,
+            item,
+            address: self.to.clone(),
+            node: self.desk.house.node.clone(),
+            boot: self.desk.house.boot,
+            max_cost_micros: self.agent.limits.max_cost_micros.map(|micros| i64::try_from(micros).unwrap_or(i64::MAX)),
+        };
+        let credit = self.desk.credit(&admission).await?;
+        self.put_credit(credit, admission);
+        Ok(())
+    }
+
+    /// Credit that was taken before there was a row.
+    pub(super) fn put_credit(&mut self, credit: Credit, admission: Admission) {
+        if credit.is_unbilled() {
+            self.write(Entry::Unbilled(Box::new(admission)));
+        }
+        self.credit = Some(credit);
+    }
+
     /// The call's id.
     pub(super) fn id(&self) -> CallId {
         self.seat.id
@@ -145,7 +187,9 @@ impl Session {
 
     fn status_with(&self, status: Status, sip_status: Option<u16>, data: Map<String, Value>) {
         self.desk.mark(self.seat.id, |live| live.status = status);
-        self.write(Entry::Status { status, at_ms: leg::unix_ms(), sip_status, data });
+        let answered = self.answered.filter(|_| status == Status::InProgress);
+        let at_ms = answered.map_or_else(leg::unix_ms, |(at, _)| at);
+        self.write(Entry::Status { status, at_ms, sip_status, data });
     }
 
     /// Waits for somebody to end the call from outside.
@@ -200,7 +244,10 @@ impl Session {
     /// Writes the end; the first one counts.
     pub(super) fn end(self, reason: EndedReason, sip_status: Option<u16>, media: Option<Value>) {
         tracing::info!(call_id = %self.seat.id, reason = reason.as_str(), sip_status, "call ended");
-        let ended = Ended { reason, at_ms: leg::unix_ms(), sip_status, media, degraded: self.degraded, silent_ms: 0 };
+        // A clock that is set during the call changes neither its length nor its price.
+        let at_ms = self.answered.map_or_else(leg::unix_ms, |(at, _)| at + self.lasted_ms.unwrap_or(0));
+        let silent_ms = if reason == EndedReason::RtpTimeout { self.silent_ms.into() } else { 0 };
+        let ended = Ended { reason, at_ms, sip_status, media, degraded: self.degraded, silent_ms };
         self.write(Entry::Ended(Box::new(ended)));
     }
 
@@ -208,6 +255,11 @@ impl Session {
     pub(super) async fn run(mut self, answered: Answered) {
         let Answered { ports, plan, mut ability, talk, mut events } = answered;
         let answered_at = Instant::now();
+        let answered_ms = leg::unix_ms();
+        self.answered = Some((answered_ms, answered_at));
+        let mut credit =
+            self.credit.take().map(|credit| credit.keep(self.desk.store.clone(), answered_ms, answered_at));
+        let mut meters = Vec::new();
         let (line, control) = self.desk.media.open(ports, leg::config(&plan));
         let (tap, recording) = self.open_recording();
         let (ear, codec) = (Some(pipeline::agent::ear(&self.agent)), leg::codec_name(plan.law));
@@ -218,6 +270,7 @@ impl Session {
             Talker::Agent(conversation) => {
                 let [stt, llm, tts] = conversation.engines();
                 data.insert("engines".into(), json!({"stt": stt, "llm": llm, "tts": tts}));
+                meters = conversation.meters();
                 conversation
             }
             Talker::Subject(subject) => subject,
@@ -244,8 +297,12 @@ impl Session {
                 },
                 reason = self.seat.ends.recv() => break (reason.unwrap_or(EndedReason::Internal), true),
                 () = &mut limit => break (EndedReason::MaxDuration, true),
+                event = credit_event(&mut credit) => if let Some(reason) = self.heed_credit(event) {
+                    break (reason, true);
+                },
             }
         };
+        self.lasted_ms = Some(answered_at.elapsed().as_millis() as i64);
         if by_us {
             self.desk.sip.end(self.call);
         }
@@ -258,6 +315,11 @@ impl Session {
         let stats = control.stats();
         drop(control); // the leg ends, its line goes, the voice thread lets go of the tap
         self.close_recording(recording).await;
+        drop(credit);
+        let used = credit::used(&self.desk.house.config.billing, &meters);
+        if !used.is_empty() {
+            self.write(Entry::Used(used));
+        }
         self.end(reason, None, Some(media_block(&stats, codec)));
     }
 
@@ -351,7 +413,7 @@ impl Session {
             ConversationEvent::Agent(said) => {
                 // An answer that was heard settles the turn before it.
                 self.flush_spoken();
-                self.write(Entry::Turn(Box::new(agent_turn(*said))));
+                self.write_turn(agent_turn(*said));
             }
             ConversationEvent::Interrupted { at } => {
                 self.write(Entry::Event { name: Name::TurnInterrupted, data: json!({"at_ms": at}) });
@@ -379,7 +441,10 @@ impl Session {
                 self.degraded = true;
                 self.write(Entry::Event { name: Name::Degraded, data: json!({"stage": stage}) });
             }
-            ConversationEvent::Silent { ms } if ms >= RTP_TIMEOUT_MS => return Some(EndedReason::RtpTimeout),
+            ConversationEvent::Silent { ms } if ms >= RTP_TIMEOUT_MS => {
+                self.silent_ms = ms;
+                return Some(EndedReason::RtpTimeout);
+            }
             ConversationEvent::Hangup(cause) => {
                 return Some(match cause {
                     TurnCause::AgentEnded | TurnCause::NoMark => EndedReason::AgentHungUp,
@@ -406,9 +471,31 @@ impl Session {
         }
     }
 
+    /// The last words of a call are told after its end, and belong before it.
+    fn write_turn(&self, mut turn: Turn) {
+        if let Some(lasted) = self.lasted_ms.and_then(|lasted| u64::try_from(lasted).ok()) {
+            (turn.start_ms, turn.end_ms) = (turn.start_ms.min(lasted), turn.end_ms.min(lasted));
+        }
+        self.write(Entry::Turn(Box::new(turn)));
+    }
+
+    /// What the credit tells; the reason when it is used up.
+    fn heed_credit(&mut self, event: CreditEvent) -> Option<EndedReason> {
+        match event {
+            CreditEvent::Low { remaining_ms } => {
+                self.write(Entry::Event { name: Name::CreditLow, data: json!({"remaining_ms": remaining_ms}) });
+            }
+            CreditEvent::Warn => {
+                let _ = self.orders.send(Order::Say { text: credit::WARNING.into(), ends: false });
+            }
+            CreditEvent::End(reason) => return Some(reason),
+        }
+        None
+    }
+
     fn flush_spoken(&mut self) {
         if let Some(spoken) = self.spoken.take() {
-            self.write(Entry::Turn(Box::new(Turn::new(Speaker::Caller, spoken.text, spoken.start, spoken.end))));
+            self.write_turn(Turn::new(Speaker::Caller, spoken.text, spoken.start, spoken.end));
         }
     }
 
@@ -427,6 +514,17 @@ impl Session {
             self.write(entry);
         }
         let _ = self.orders.send(Order::ToolResult(outcome.result));
+    }
+}
+
+/// Waits for news of the credit; without a lease there is none.
+async fn credit_event(credit: &mut Option<credit::Kept>) -> CreditEvent {
+    match credit {
+        Some(kept) => match kept.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod barge_in;
 mod booking;
 mod crash;
+mod credit;
 mod keypad;
 mod outbound;
 mod sequential;

@@ -23,6 +23,7 @@ use crate::{
         list::{List, Listing},
         query::{self, NoParameters, PageQuery, Paged, Query},
     },
+    money::cost::Cost,
     routing::is_address,
     store::calls::CallFilter,
     time::rfc3339,
@@ -270,6 +271,13 @@ fn refused(refusal: DialRefused) -> ApiError {
             ApiError::new(StatusCode::CONFLICT, "no_trunk", message)
         }
         DialRefused::StoreUnavailable => ApiError::store_unavailable(),
+        DialRefused::NoCredit => {
+            ApiError::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credit", refusal.to_string())
+        }
+        DialRefused::SpendCap => ApiError::new(StatusCode::PAYMENT_REQUIRED, "spend_cap_reached", refusal.to_string()),
+        DialRefused::Concurrency => {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "concurrency_limit", refusal.to_string()).retry_after(5)
+        }
         DialRefused::NoCapacity => {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_capacity", "the node is full").retry_after(5)
         }
@@ -355,4 +363,21 @@ fn of_live(call: &crate::LiveCall) -> Call {
         node_id: None,
         version: 1,
     }
+}
+
+/// What a call costs and why; while it lasts, as if it ended now (`final` is false).
+#[utoipa::path(get, path = "/api/v1/calls/{id}/cost", tag = "calls", operation_id = "getCallCost",
+    params(("id" = String, Path, description = "The call")), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = Cost), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+pub(crate) async fn cost(
+    Extract(state): Extract<State>,
+    actor: Actor,
+    Id(id): Id<domain::CallId>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<Cost>, ApiError> {
+    actor.needs("calls:read")?;
+    let store = &state.app.store;
+    store.call(actor.tenant, actor.livemode, id).await?.ok_or_else(ApiError::not_found)?;
+    let cost = store.cost(id).await?.ok_or_else(ApiError::not_found)?;
+    Ok(Json(cost))
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod analysis;
 pub(super) mod analytics;
+pub(super) mod billing;
 pub(super) mod calls;
 pub(super) mod deliveries;
 pub(super) mod dispatch_rules;
@@ -11,6 +12,7 @@ pub(super) mod events;
 pub(super) mod exports;
 pub(super) mod keys;
 pub(super) mod leads;
+pub(super) mod leases;
 pub(super) mod nodes;
 pub(super) mod number_orders;
 pub(super) mod numbers;

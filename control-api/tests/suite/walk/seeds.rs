@@ -50,6 +50,10 @@ impl Seeds {
         made.insert("/api/v1/files".into(), file.json()["id"].as_str().unwrap().into());
         made.insert("/api/v1/numbers/orders".into(), order(db).await);
         made.insert("/api/v1/deliveries".into(), delivery(db, &made["/api/v1/webhooks"]).await);
+        made.insert("/api/v1/billing/payments".into(), payment(db).await);
+        made.insert("/api/v1/billing/invoices".into(), invoice(db).await);
+        let plan = client.post("/api/v1/rate-plans", json!({"name": MARK})).await.json();
+        made.insert("/api/v1/rate-plans".into(), plan["id"].as_str().unwrap().into());
         Self(made)
     }
 
@@ -76,6 +80,36 @@ async fn order(db: &Db) -> String {
     )
     .bind(&id)
     .bind(db.tenant.to_string())
+    .execute(&db.raw)
+    .await
+    .unwrap();
+    id
+}
+
+/// A payment that was never made.
+async fn payment(db: &Db) -> String {
+    let id = Uuid::now_v7().to_string();
+    sqlx::query(
+        "INSERT INTO payments (id, tenant_id, amount_minor, currency, credit_micros, state, created_at)
+         VALUES ($1, $2, 2000, 'usd', 20000000, 'expired', 1)",
+    )
+    .bind(&id)
+    .bind(db.tenant.to_string())
+    .execute(&db.raw)
+    .await
+    .unwrap();
+    id
+}
+
+/// A statement without a line.
+async fn invoice(db: &Db) -> String {
+    let id = Uuid::now_v7().to_string();
+    sqlx::query(
+        "INSERT INTO invoices (id, tenant_id, number, period, state, created_at) VALUES ($1, $2, $3, '2026-10', 'paid', 1)",
+    )
+    .bind(&id)
+    .bind(db.tenant.to_string())
+    .bind(MARK)
     .execute(&db.raw)
     .await
     .unwrap();
