@@ -53,8 +53,8 @@ pub use nodes::NodeInfo;
 pub use outbox::{EventsSettings, Guard, Hub, LiveEvent, Lookup, NewEvent, UrlRefused, WebhookSender, emit};
 pub use retention::Retention;
 pub use routing::{
-    Destination, Hop, Network, NoPlan, NotANetwork, Plan, PlanQuery, RoutingSettings, StoreDirectory, Transport,
-    permits,
+    CarrierSettings, Destination, Hop, Network, NoPlan, NotANetwork, Plan, PlanQuery, RoutingSettings, StoreDirectory,
+    TelnyxSettings, Transport, TwilioSettings, number_orders, permits,
 };
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};

@@ -16,6 +16,8 @@ pub struct Settings {
     pub events: EventsSettings,
     /// Money.
     pub billing: BillingSettings,
+    /// Accounts with carriers that sell numbers.
+    pub carriers: crate::CarrierSettings,
 }
 
 /// Whom the API answers in a browser.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use control_api::{EventsSettings, Network, RoutingSettings};
+use control_api::{CarrierSettings, EventsSettings, Network, RoutingSettings};
 use serde::Deserialize;
 
 use crate::call::credit::WhenDown;
@@ -78,6 +78,8 @@ pub struct Config {
     pub agents: Agents,
     /// Where calls may go and come from.
     pub routing: RoutingSettings,
+    /// Accounts with carriers that sell numbers.
+    pub carriers: CarrierSettings,
     /// Limits of this node.
     pub limits: Limits,
     /// Logging.

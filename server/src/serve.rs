@@ -71,6 +71,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     handlers.push(std::sync::Arc::new(Retention));
     handlers.extend(billing_handlers(&house.config.billing));
     store.offer_plans(&house.config.billing.plans).await.map_err(|error| error.to_string())?;
+    handlers.push(control_api::number_orders(&house.config.carriers));
     let settings = BackgroundSettings {
         node: house.node.clone(),
         handlers,
@@ -107,6 +108,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         files: house.config.files.clone(),
         events: house.config.events.clone(),
         billing: house.config.billing.clone(),
+        carriers: house.config.carriers.clone(),
     };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;

@@ -12,6 +12,8 @@ mod running;
 mod smtp;
 mod socket;
 mod stripe;
+mod telnyx;
+mod twilio;
 
 pub use deepgram::Deepgram;
 pub use elevenlabs::ElevenLabs;
@@ -21,3 +23,5 @@ pub use resend::Resend;
 pub use running::{Running, start_all};
 pub use smtp::{Letter, SmtpSink};
 pub use stripe::{Endpoint, Stripe, StripeEvent, deliver};
+pub use telnyx::Telnyx;
+pub use twilio::Twilio;

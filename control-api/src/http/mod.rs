@@ -38,7 +38,10 @@ pub(crate) use actor::Actor;
 pub(crate) use download::below;
 pub(crate) use error::ApiError;
 
-use crate::{Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender};
+use crate::{
+    Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender,
+    routing::carrier::Carriers,
+};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -110,6 +113,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::numbers::get, routes::numbers::put, routes::numbers::patch, routes::numbers::release))
         .routes(routes!(routes::numbers::assign, routes::numbers::unassign))
         .routes(routes!(routes::numbers::routing, routes::numbers::put_routing))
+        .routes(routes!(routes::number_shop::available))
         .routes(routes!(routes::number_orders::list))
         .routes(routes!(routes::number_orders::get))
         .routes(routes!(routes::do_not_call::list, routes::do_not_call::create))
@@ -222,6 +226,7 @@ fn written(document: &utoipa::openapi::OpenApi) -> String {
 struct State {
     app: App,
     keys: Arc<actor::KeyCache>,
+    carriers: Carriers,
     limiter: Arc<rate::Limiter>,
     sockets: Arc<routes::ws::Seats>,
     document: Arc<str>,
@@ -234,8 +239,9 @@ pub fn router(app: App) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = written(&document).into();
     let gateway = Cashier::new(app.settings.billing.clone());
+    let carriers = Carriers::new(&app.settings.carriers);
     let sockets = Arc::default();
-    let state = State { app, keys: Arc::default(), limiter: Arc::default(), sockets, document, gateway };
+    let state = State { app, carriers, keys: Arc::default(), limiter: Arc::default(), sockets, document, gateway };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })
         .layer(middleware::from_fn_with_state(state.clone(), door::door))

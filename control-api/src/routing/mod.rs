@@ -3,6 +3,7 @@
 //! The documents (`document`, `rule`, `trunk`) are what the API takes and the store keeps; they check themselves and decide without
 //! I/O. [`policy`] is the one judge of destinations, whoever asks: a dialled call, a transfer, a tool or a REFER.
 
+pub(crate) mod carrier;
 pub(crate) mod directory;
 pub(crate) mod document;
 pub(crate) mod hours;
@@ -16,6 +17,7 @@ mod snapshot;
 mod stand_in;
 pub(crate) mod trunk;
 
+pub use carrier::{CarrierSettings, TelnyxSettings, TwilioSettings, number_orders};
 pub use directory::StoreDirectory;
 pub use network::{Network, NotANetwork};
 pub use plan::{Hop, NoPlan, Plan, PlanQuery, Transport};

@@ -15,6 +15,7 @@ pub(super) mod leads;
 pub(super) mod leases;
 pub(super) mod nodes;
 pub(super) mod number_orders;
+pub(super) mod number_shop;
 pub(super) mod numbers;
 pub(super) mod operations;
 pub(super) mod recording;

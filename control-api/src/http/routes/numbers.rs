@@ -6,14 +6,14 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{AgentId, NumberId, OrderId, TrunkId, event::Name, phone::E164};
+use domain::{AgentId, NumberId, TrunkId, event::Name, phone::E164};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    number_orders,
+    number_orders, number_shop,
     routing::{Edit, agents, if_match_required, sound},
 };
 use crate::{
@@ -30,10 +30,10 @@ use crate::{
         query::{self, NoParameters, PageQuery, Paged, Query},
     },
     routing::{
-        Faults,
+        Faults, carrier,
         document::{Routing, Version, Weighted},
         rows::{
-            numbers::{self, NumberFilter, NumberRow, OrderRow},
+            numbers::{self, NumberFilter, NumberRow},
             rules::trunks_exist,
         },
     },
@@ -82,7 +82,7 @@ pub(crate) struct NumberView {
     updated_at: String,
 }
 
-fn show(row: NumberRow) -> NumberView {
+pub(super) fn show(row: NumberRow) -> NumberView {
     NumberView {
         id: row.id.to_string(),
         e164: row.e164,
@@ -103,7 +103,7 @@ fn show(row: NumberRow) -> NumberView {
     }
 }
 
-fn document(row: &NumberRow) -> Value {
+pub(super) fn document(row: &NumberRow) -> Value {
     serde_json::to_value(show(row.clone())).unwrap_or_default()
 }
 
@@ -157,7 +157,7 @@ fn one_of(field: &str, value: Option<&str>, words: &[&str]) -> Result<(), ApiErr
     }
 }
 
-/// A number of one's own, reached by a trunk of one's own.
+/// A number to be bought, or one of one's own that a trunk of one's own reaches.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"e164": "+12125550123", "carrier": "none", "trunk_id": "0193481e-7a10-7000-8000-0000000000d1", "label": "Front desk"}))]
@@ -165,7 +165,7 @@ pub(crate) struct NewNumber {
     /// In international form.
     #[schema(value_type = String)]
     e164: E164,
-    /// `none`: the number is brought along.
+    /// `twilio` or `telnyx` to buy it there; `none`: the number is brought along, and needs `trunk_id`.
     carrier: String,
     #[schema(value_type = Option<String>)]
     trunk_id: Option<TrunkId>,
@@ -175,10 +175,11 @@ pub(crate) struct NewNumber {
     agent_id: Option<AgentId>,
 }
 
-/// Brings a number along.
+/// Buys a number (202, `pending`), or brings one along (201).
 #[utoipa::path(post, path = "/api/v1/numbers", tag = "numbers", operation_id = "createNumber", request_body = NewNumber,
     security(("bearer" = []), ("api_key" = [])),
-    responses((status = 201, body = NumberView), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+    responses((status = 201, body = NumberView), (status = 202, body = NumberView, description = "ordered at the carrier"),
+        (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope), (status = 402, body = ErrorEnvelope),
         (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope)))]
 pub(crate) async fn create(
     Extract(state): Extract<State>,
@@ -190,9 +191,11 @@ pub(crate) async fn create(
     let new: NewNumber = change.create(READ_ONLY_NEW)?;
     if new.carrier != "none" {
         one_of("carrier", Some(&new.carrier), &["twilio", "telnyx", "none"])?;
-        actor.needs("numbers:buy")?;
-        let message = format!("this installation has no account with {}", new.carrier);
-        return Err(ApiError::conflict("no_carrier_configured", message).at("carrier"));
+        sound(labelled(new.label.as_deref()))?;
+        if new.trunk_id.is_some() {
+            return Err(ApiError::invalid("trunk_id", "a number that is bought comes by the carrier's own trunk"));
+        }
+        return number_shop::buy(&state, &actor, &new.e164, &new.carrier, new.label, new.agent_id).await;
     }
     let trunk = new.trunk_id.ok_or_else(|| ApiError::invalid("trunk_id", "a number of one's own needs a trunk"))?;
     sound(labelled(new.label.as_deref()))?;
@@ -442,26 +445,26 @@ pub(crate) async fn release(
     if numbers::live_calls(&mut tx, id).await? > 0 {
         return Err(ApiError::conflict("calls_active", "calls stand on this number; end them first"));
     }
-    if !numbers::release(&mut tx, actor.tenant, id, now).await? {
-        return Err(ApiError::not_found());
+    let mut order = number_shop::order("release", &stored, now);
+    let sold = stored.carrier != "none";
+    if sold {
+        // The carrier is told by a job; until then the number is nobody else's.
+        let carrier_ref = numbers::releasing(&mut tx, actor.tenant, id, now).await?.ok_or_else(ApiError::not_found)?;
+        numbers::insert_order(&mut tx, actor.tenant, &order, &json!({ "carrier_ref": carrier_ref })).await?;
+        carrier::begin(&mut tx, actor.tenant, order.id).await?;
+    } else {
+        if !numbers::release(&mut tx, actor.tenant, id, now).await? {
+            return Err(ApiError::not_found());
+        }
+        order.state = "done".into();
+        numbers::insert_order(&mut tx, actor.tenant, &order, &json!({})).await?;
+        let released = NumberRow { status: "released".into(), version: stored.version + 1, updated_at: now, ..stored };
+        emit(&mut tx, event(&actor, Name::NumberReleased, document(&released))).await?;
     }
-    let order = OrderRow {
-        id: OrderId(Uuid::now_v7()),
-        kind: "release".into(),
-        e164: stored.e164.clone(),
-        carrier: stored.carrier.clone(),
-        state: "done".into(),
-        number: Some(id),
-        error: None,
-        created_at: now,
-        updated_at: now,
-    };
-    numbers::insert_order(&mut tx, actor.tenant, &order, &json!({})).await?;
     audit::note(&mut tx, &actor, "number.release", "number", &id.to_string(), None).await?;
-    let released = NumberRow { status: "released".into(), version: stored.version + 1, updated_at: now, ..stored };
-    emit(&mut tx, event(&actor, Name::NumberReleased, document(&released))).await?;
     tx.commit().await?;
     state.app.store.changed();
+    state.app.store.ring();
     Ok((StatusCode::ACCEPTED, Json(number_orders::show(order))))
 }
 
@@ -477,7 +480,7 @@ fn labelled(label: Option<&str>) -> Faults {
 }
 
 /// Refuses agents, versions and trunks that are not the tenant's.
-async fn references(tx: &mut sqlx::AnyConnection, actor: &Actor, row: &NumberRow) -> Result<(), ApiError> {
+pub(super) async fn references(tx: &mut sqlx::AnyConnection, actor: &Actor, row: &NumberRow) -> Result<(), ApiError> {
     let named: Vec<_> = row.routing.agent_ids().into_iter().chain(row.agent).collect();
     agents(tx, actor.tenant, &named).await?;
     for shared in &row.routing.agents {

@@ -180,6 +180,25 @@ pub(crate) async fn release(
     Ok(done.rows_affected() == 1)
 }
 
+/// Takes a bought number out of service while its carrier is told; its name at the carrier. None: it is not in service.
+pub(crate) async fn releasing(
+    tx: &mut AnyConnection,
+    tenant: TenantId,
+    number: NumberId,
+    now_ms: i64,
+) -> Result<Option<Option<String>>, sqlx::Error> {
+    let row = sqlx::query(
+        "UPDATE numbers SET status = 'releasing', updated_at = $1, next_bill_at = NULL, version = version + 1
+         WHERE id = $2 AND tenant_id = $3 AND status = 'active' RETURNING carrier_ref",
+    )
+    .bind(now_ms)
+    .bind(number.to_string())
+    .bind(tenant.to_string())
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
 /// Whether a version of an agent exists.
 pub(crate) async fn version_exists(
     db: &mut AnyConnection,

@@ -5,4 +5,5 @@ mod numbers;
 mod outbound;
 mod rows;
 mod rules;
+mod shop;
 mod trunks;
