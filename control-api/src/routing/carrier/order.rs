@@ -11,15 +11,17 @@ use sqlx::{AnyConnection, Row as _};
 use super::{CarrierError, Carriers, Ordered, Price};
 use crate::{
     BoxFuture, Context, Fault, Handler, Job, NewEvent, NewJob, Store, emit, enqueue,
-    money::ledger::{Account, Kind, LedgerError, Purse, Txn},
+    money::{
+        calendar,
+        ledger::{Account, Kind, LedgerError, Purse, Txn},
+        usage,
+    },
     store::json_text,
     time::now_ms,
 };
 
 /// The kind of the saga's jobs.
 const KIND: &str = "number.order";
-/// A month of rent, ms.
-const MONTH_MS: i64 = 30 * 86_400_000;
 
 /// Leaves the saga of an order in the caller's transaction.
 pub(crate) async fn begin(tx: &mut AnyConnection, tenant: TenantId, order: OrderId) -> Result<(), sqlx::Error> {
@@ -42,21 +44,39 @@ pub(crate) async fn pay(
     back: bool,
 ) -> Result<(), LedgerError> {
     let amount = price.setup_micros + price.monthly_micros;
-    let amount = if back { -amount } else { amount };
+    let sign = if back { -1 } else { 1 };
+    let (amount, key, at_ms) =
+        (sign * amount, format!("order:{order}:{}", if back { "back" } else { "pay" }), now_ms());
     let mut purse = Purse::open(tx, tenant, true).await?;
     let entries = [(Account::Available, -amount), (Account::Revenue, amount)];
     let txn = Txn {
         kind: Kind::Charge,
-        idem_key: format!("order:{order}:{}", if back { "back" } else { "pay" }),
+        idem_key: key.clone(),
         call: None,
         lease: None,
         payment: None,
         memo: json!({ "number_order": order.to_string(), "back": back }),
         actor: "system",
-        at_ms: now_ms(),
+        at_ms,
         entries: &entries,
     };
-    purse.post(tx, txn).await.map(drop)
+    if purse.post(tx, txn).await? {
+        // On the statement it is the number's first month.
+        let record = usage::Record {
+            tenant,
+            livemode: true,
+            call: None,
+            item: "number_month",
+            provider: "",
+            quantity: sign,
+            amount_micros: amount,
+            vendor_micros: 0,
+            dedupe_key: key,
+            at_ms,
+        };
+        usage::record(tx, &record).await?;
+    }
+    Ok(())
 }
 
 /// Does the orders of numbers.
@@ -162,7 +182,7 @@ impl NumberOrders {
             "UPDATE numbers SET status = 'active', next_bill_at = $1, updated_at = $2, version = version + 1
              WHERE id = $3 AND status = 'pending'",
         )
-        .bind(now + MONTH_MS)
+        .bind(calendar::month_after(now))
         .bind(now)
         .bind(order.number.map(|id| id.to_string()))
         .execute(&mut *tx)
