@@ -7,9 +7,11 @@
 
 use std::{future::Future, pin::Pin};
 
+mod admin;
 mod after;
 mod analytics;
 mod audit;
+mod auth;
 mod background;
 mod directory;
 mod files;
@@ -22,6 +24,7 @@ mod mail;
 mod money;
 mod nodes;
 mod outbox;
+mod people;
 mod retention;
 mod routing;
 mod scope;
@@ -32,7 +35,9 @@ mod switchboard;
 mod time;
 mod view;
 
+pub use admin::AdminError;
 pub use after::{AfterSettings, AnalysisSettings, Analyst, Purge, after_call};
+pub use auth::{AuthSettings, OauthProvider, Registration};
 pub use background::{Background, BackgroundSettings};
 pub use directory::{Bounds, Directory, Refused, Route, RouteQuery};
 pub use files::{Exporter, FilesSettings};
@@ -51,6 +56,7 @@ pub use money::{
 };
 pub use nodes::NodeInfo;
 pub use outbox::{EventsSettings, Guard, Hub, LiveEvent, Lookup, NewEvent, UrlRefused, WebhookSender, emit};
+pub use people::Purge as TenantPurge;
 pub use retention::Retention;
 pub use routing::{
     CarrierSettings, Destination, Hop, Network, NoPlan, NotANetwork, Plan, PlanQuery, RoutingSettings, StoreDirectory,

@@ -94,7 +94,7 @@ const TABLE: &[(&str, &str)] = &[
     ("keys:read", "oad"),
     ("keys:write", "oad"),
     ("audit:read", "oa"),
-    ("web:join", "oad"),
+    ("web:join", "oadn"),
     ("internal:billing", "P"),
     ("internal:events", "P"),
     ("platform:admin", "P"),

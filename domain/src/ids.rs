@@ -74,6 +74,12 @@ ids! {
     TakenId,
     /// A credential of a program.
     ApiKeyId,
+    /// A person who can sign in.
+    UserId,
+    /// One sign-in of a person on one device.
+    SessionId,
+    /// An invitation of a person to a tenant.
+    InvitationId,
     /// One run of one node: calls of another boot of the same node are orphans.
     BootId,
 }

@@ -14,8 +14,8 @@ pub mod turn;
 pub use agent::AgentSpec;
 pub use call::{Channel, Direction, EndedReason, Status};
 pub use ids::{
-    AgentId, ApiKeyId, BootId, CallId, EmailTemplateId, EventId, FileId, LeadId, LegId, NumberId, OrderId, RecordingId,
-    RuleId, TakenId, TenantId, TrunkId,
+    AgentId, ApiKeyId, BootId, CallId, EmailTemplateId, EventId, FileId, InvitationId, LeadId, LegId, NumberId,
+    OrderId, RecordingId, RuleId, SessionId, TakenId, TenantId, TrunkId, UserId,
 };
 pub use pii::Pii;
 pub use turn::{Latency, Speaker, Turn, Word};

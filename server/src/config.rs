@@ -66,6 +66,8 @@ pub struct Config {
     pub billing: control_api::BillingSettings,
     /// Recordings.
     pub recording: Recording,
+    /// Accounts and sign-in.
+    pub auth: control_api::AuthSettings,
     /// Who carries mail.
     pub mail: control_api::MailSettings,
     /// The model that analyses calls.
@@ -136,11 +138,13 @@ pub struct Http {
     pub bootstrap_key: String,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// Paths and field names of earlier products are answered.
+    pub compat: bool,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), bootstrap_key: String::new(), cors_origins: Vec::new() }
+        Self { listen: "127.0.0.1:8080".into(), bootstrap_key: String::new(), cors_origins: Vec::new(), compat: true }
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admin;
 mod call;
 mod config;
 mod house;
@@ -35,6 +36,13 @@ enum Command {
     Check(Check),
     /// Bring the database to this version.
     Migrate(Configured),
+    /// Keys, passwords, operators and backups, from the shell.
+    Admin {
+        #[command(flatten)]
+        configured: Configured,
+        #[command(subcommand)]
+        task: admin::Task,
+    },
     /// Print the OpenAPI document.
     Openapi,
     /// The built-in test phone: call a SIP URI, speak, listen, print the conversation.
@@ -53,7 +61,7 @@ struct Check {
 #[derive(Debug, clap::Args)]
 struct Configured {
     /// The configuration file; without it, the defaults.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -98,6 +106,10 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let house = house::House::read(config.as_deref())?;
             runtime.block_on(serve::open_store(&house))?;
             say("database is at this version");
+        }
+        Command::Admin { configured, task } => {
+            let house = house::House::read(configured.config.as_deref())?;
+            runtime.block_on(admin::run(&house, task))?;
         }
         Command::Openapi => say(&control_api::openapi()),
         Command::Call(options) => return Ok(runtime.block_on(phone::run(*options))?),

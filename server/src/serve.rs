@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use control_api::{
     AfterSettings, App, Background, BackgroundSettings, Entry, Guard, HttpSettings, Journal, JournalSettings, NodeInfo,
-    NodeKey, RecordingStage, RecordingState, Retention, Settings, Store, StoreDirectory, WebhookSender, after_call,
-    billing_handlers,
+    NodeKey, RecordingStage, RecordingState, Retention, Settings, Store, StoreDirectory, TenantPurge, WebhookSender,
+    after_call, billing_handlers,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -56,7 +56,10 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let store = open_store(&house).await?;
     let key = Some(house.config.http.bootstrap_key.as_str()).filter(|key| !key.is_empty());
-    let first = store.first_run(key).await.map_err(|error| format!("http.bootstrap_key: {error}"))?;
+    let first = store
+        .first_run_for(key, &house.config.auth.owner_email)
+        .await
+        .map_err(|error| format!("http.bootstrap_key: {error}"))?;
     let journal = Journal::start(store.clone(), JournalSettings::default());
     close_orphans(&house, &store, &journal).await?;
     let mut handlers = after_call(&AfterSettings {
@@ -72,6 +75,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     handlers.extend(billing_handlers(&house.config.billing));
     store.offer_plans(&house.config.billing.plans).await.map_err(|error| error.to_string())?;
     handlers.push(control_api::number_orders(&house.config.carriers));
+    handlers.push(std::sync::Arc::new(TenantPurge));
     let settings = BackgroundSettings {
         node: house.node.clone(),
         handlers,
@@ -104,11 +108,12 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let recordings = house.config.recording.dir.clone();
     let drain = Duration::from_secs(house.config.limits.drain_s);
     let settings = Settings {
-        http: HttpSettings { cors_origins: house.config.http.cors_origins.clone() },
+        http: HttpSettings { cors_origins: house.config.http.cors_origins.clone(), compat: house.config.http.compat },
         files: house.config.files.clone(),
         events: house.config.events.clone(),
         billing: house.config.billing.clone(),
         carriers: house.config.carriers.clone(),
+        auth: house.config.auth.clone(),
     };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;

@@ -1,11 +1,12 @@
-//! Local stand-ins for the vendors: the same words on the wire as Deepgram, OpenAI, ElevenLabs and Stripe, and those who carry mail, with
-//! knobs for latency and faults.
+//! Local stand-ins for the vendors: the same words on the wire as Deepgram, OpenAI, ElevenLabs and Stripe, an identity provider, and
+//! those who carry mail, with knobs for latency and faults.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod deepgram;
 mod elevenlabs;
 mod knobs;
 mod mulaw;
+mod oidc;
 mod openai;
 mod resend;
 mod running;
@@ -18,6 +19,7 @@ mod twilio;
 pub use deepgram::Deepgram;
 pub use elevenlabs::ElevenLabs;
 pub use knobs::{Fault, Knobs, Reply, ToolCall};
+pub use oidc::{OIDC_CLIENT, Oidc, OidcLie, OidcPerson};
 pub use openai::OpenAi;
 pub use resend::Resend;
 pub use running::{Running, start_all};

@@ -11,11 +11,20 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use domain::{ApiKeyId, TenantId};
+use domain::{ApiKeyId, SessionId, TenantId, UserId};
 use tokio::time::Instant;
 
 use super::{State, envelope::RequestId, error::ApiError};
-use crate::{scope::Scopes, seal, store::keys::Principal};
+use crate::{
+    auth::{
+        jwt::{self, Claims, Refused},
+        sessions::Standing,
+    },
+    scope::{Role, Scopes},
+    seal,
+    store::keys::Principal,
+    time::now_ms,
+};
 
 /// How long a key is believed without asking the store; also how long a revoked one may live on.
 const BELIEVED: Duration = Duration::from_secs(5);
@@ -31,6 +40,12 @@ pub(crate) struct Actor {
     pub(crate) scopes: Scopes,
     /// Who it is.
     pub(crate) who: Who,
+    /// The user behind it: who signed in, or who made the key and bounds it.
+    pub(crate) person: Option<UserId>,
+    /// That user's role in the tenant.
+    pub(crate) role: Option<Role>,
+    /// The tenant wants `If-Match` on every change.
+    pub(crate) require_if_match: bool,
     /// Where the request came from, by the socket.
     pub(crate) ip: Option<IpAddr>,
     /// The request's id.
@@ -44,6 +59,10 @@ pub(crate) struct Actor {
 pub(crate) enum Who {
     /// An API key.
     Key(ApiKeyId),
+    /// Somebody who signed in.
+    User(UserId, SessionId),
+    /// A part of the node itself: the first run, a command of the operator's.
+    System(&'static str),
 }
 
 impl Actor {
@@ -64,7 +83,79 @@ impl Actor {
     pub(crate) fn named(&self) -> (&'static str, String) {
         match &self.who {
             Who::Key(id) => ("key", id.to_string()),
+            Who::User(id, _) => ("user", id.to_string()),
+            Who::System(part) => ("system", (*part).to_owned()),
         }
+    }
+
+    /// The user and the session, for what only a person does.
+    pub(crate) fn user(&self) -> Result<(UserId, SessionId), ApiError> {
+        match self.who {
+            Who::User(user, session) => Ok((user, session)),
+            _ => {
+                Err(ApiError::forbidden("user_session_required", "only somebody who signed in may do this, not a key"))
+            }
+        }
+    }
+
+    /// Whether the platform's operator asks.
+    pub(crate) fn is_platform(&self) -> bool {
+        self.has("platform:admin")
+    }
+
+    /// The same in another tenant, for what the audit log says about a user's own doing.
+    pub(crate) fn inside(&self, tenant: TenantId) -> Self {
+        Self { tenant, ..self.clone() }
+    }
+
+    /// Somebody who is only just signing in.
+    pub(crate) fn arriving(visitor: &Visitor, tenant: TenantId, user: UserId, session: SessionId) -> Self {
+        Self {
+            tenant,
+            livemode: true,
+            scopes: Scopes::NONE,
+            who: Who::User(user, session),
+            person: Some(user),
+            role: None,
+            require_if_match: false,
+            ip: visitor.ip,
+            request: visitor.request.clone(),
+            rate_per_min: super::rate::WITHOUT_CREDENTIAL,
+        }
+    }
+
+    /// A part of the node.
+    pub(crate) fn system(part: &'static str, tenant: TenantId) -> Self {
+        Self {
+            tenant,
+            livemode: true,
+            scopes: Scopes::of(Role::Owner) | Scopes::platform(),
+            who: Who::System(part),
+            person: None,
+            role: None,
+            require_if_match: false,
+            ip: None,
+            request: RequestId::fresh(),
+            rate_per_min: super::rate::WITHOUT_CREDENTIAL,
+        }
+    }
+}
+
+/// What is known of whoever sends a request, also without a credential.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitor {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) request: RequestId,
+    pub(crate) user_agent: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let request = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::fresh);
+        Ok(Self { ip: peer(&parts.extensions), request, user_agent: agent.map(str::to_owned) })
     }
 }
 
@@ -85,11 +176,72 @@ pub(super) struct Found(pub(super) Result<Actor, ApiError>);
 
 /// Finds out who asks.
 pub(super) async fn authenticate(state: &State, headers: &HeaderMap, ip: Option<IpAddr>, request: RequestId) -> Found {
-    let Some(key) = credential(headers) else { return Found(Err(ApiError::unauthenticated())) };
-    Found(by_key(state, key, ip, request).await)
+    let Some(credential) = credential(headers) else { return Found(Err(ApiError::unauthenticated())) };
+    if !credential.starts_with("st_") {
+        return Found(by_token(state, credential, ip, request).await);
+    }
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    Found(by_key(state, credential, origin, ip, request).await)
 }
 
-async fn by_key(state: &State, key: &str, ip: Option<IpAddr>, request: RequestId) -> Result<Actor, ApiError> {
+/// By an access token: signed by us, for us, not too old, and of a session that is not over.
+async fn by_token(state: &State, token: &str, ip: Option<IpAddr>, request: RequestId) -> Result<Actor, ApiError> {
+    let kid = jwt::kid(token).ok_or_else(ApiError::unauthenticated)?;
+    let key = state.auth.signing.public(&kid).await?.ok_or_else(ApiError::unauthenticated)?;
+    let claims: Claims = jwt::verify(token, &key, now_ms() / 1000, 0).map_err(|refused| match refused {
+        Refused::Invalid => ApiError::unauthenticated(),
+        Refused::Expired => {
+            ApiError::new(StatusCode::UNAUTHORIZED, "token_expired", "the access token has expired; refresh it")
+        }
+    })?;
+    if claims.iss != state.app.settings.auth.base() || claims.aud != crate::auth::AUDIENCE {
+        return Err(ApiError::unauthenticated());
+    }
+    let session = claims.sid.parse().map_err(|_| ApiError::unauthenticated())?;
+    by_session(state, session, ip, request).await
+}
+
+/// By a session, as it stands now.
+pub(super) async fn by_session(
+    state: &State,
+    session: SessionId,
+    ip: Option<IpAddr>,
+    request: RequestId,
+) -> Result<Actor, ApiError> {
+    let standing = match state.auth.seen.get(session) {
+        Some(standing) => standing,
+        None => {
+            let standing = state.app.store.session(session).await?.ok_or_else(ApiError::unauthenticated)?;
+            let standing = Arc::new(standing);
+            state.auth.seen.put(session, Arc::clone(&standing));
+            standing
+        }
+    };
+    let Standing { user, tenant, role, scopes, blocked, require_if_match } = &*standing;
+    if *blocked {
+        return Err(ApiError::forbidden("blocked", "this account is blocked"));
+    }
+    Ok(Actor {
+        tenant: *tenant,
+        livemode: true,
+        scopes: *scopes,
+        who: Who::User(*user, session),
+        person: Some(*user),
+        role: *role,
+        require_if_match: *require_if_match,
+        ip,
+        request,
+        rate_per_min: super::rate::WITHOUT_CREDENTIAL,
+    })
+}
+
+async fn by_key(
+    state: &State,
+    key: &str,
+    origin: Option<&str>,
+    ip: Option<IpAddr>,
+    request: RequestId,
+) -> Result<Actor, ApiError> {
     let hash = seal::sha256_hex(key.as_bytes());
     let principal = match state.keys.get(&hash) {
         Some(principal) => principal,
@@ -101,7 +253,56 @@ async fn by_key(state: &State, key: &str, ip: Option<IpAddr>, request: RequestId
             principal
         }
     };
-    let Principal { key, tenant, livemode, scopes, allowed, rate_per_min } = &*principal;
+    by_principal(&principal, origin, ip, request)
+}
+
+/// The same actor, as it stands now: for a connection that lasts and was opened by something that is used up.
+pub(super) async fn again(state: &State, actor: &Actor) -> Result<Actor, ApiError> {
+    match actor.who {
+        Who::Key(key) => by_key_id(state, key, actor.ip, actor.request.clone()).await,
+        Who::User(_, session) => by_session(state, session, actor.ip, actor.request.clone()).await,
+        Who::System(_) => Err(ApiError::unauthenticated()),
+    }
+}
+
+/// By a key that handed its name to something else: a ticket.
+pub(super) async fn by_key_id(
+    state: &State,
+    key: ApiKeyId,
+    ip: Option<IpAddr>,
+    request: RequestId,
+) -> Result<Actor, ApiError> {
+    let principal = state.app.store.principal_of(key).await?.ok_or_else(ApiError::unauthenticated)?;
+    by_principal(&principal, None, ip, request)
+}
+
+fn by_principal(
+    principal: &Principal,
+    origin: Option<&str>,
+    ip: Option<IpAddr>,
+    request: RequestId,
+) -> Result<Actor, ApiError> {
+    let Principal {
+        key,
+        tenant,
+        livemode,
+        scopes,
+        allowed,
+        rate_per_min,
+        origins,
+        maker,
+        role,
+        blocked,
+        require_if_match,
+    } = principal;
+    if *blocked {
+        return Err(ApiError::forbidden("blocked", "who made this key is blocked"));
+    }
+    if let Some(origins) = origins
+        && !origin.is_some_and(|origin| origins.iter().any(|one| one == origin))
+    {
+        return Err(ApiError::forbidden("forbidden_origin", "this key may not be used on that page"));
+    }
     if let Some(allowed) = allowed
         && !ip.is_some_and(|ip| allowed.iter().any(|network| network.contains(&ip)))
     {
@@ -113,6 +314,9 @@ async fn by_key(state: &State, key: &str, ip: Option<IpAddr>, request: RequestId
         livemode: *livemode,
         scopes: *scopes,
         who: Who::Key(*key),
+        person: *maker,
+        role: *role,
+        require_if_match: *require_if_match,
         ip,
         request,
         rate_per_min: *rate_per_min,
@@ -125,7 +329,7 @@ fn credential(headers: &HeaderMap) -> Option<&str> {
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     };
     let own = || headers.get("x-api-key")?.to_str().ok();
-    bearer().or_else(own).filter(|key| key.starts_with("st_") && key.len() <= 256)
+    bearer().or_else(own).filter(|text| (1..=8192).contains(&text.len()))
 }
 
 /// Keys seen lately, by hash.
@@ -151,6 +355,18 @@ impl KeyCache {
     pub(super) fn forget(&self, key: ApiKeyId) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         keys.retain(|_, (principal, _)| principal.key != key);
+    }
+
+    /// What a user's keys may do has changed.
+    pub(super) fn forget_maker(&self, user: UserId) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|_, (principal, _)| principal.maker != Some(user));
+    }
+
+    /// What a tenant's keys may do has changed.
+    pub(super) fn forget_tenant(&self, tenant: TenantId) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.retain(|_, (principal, _)| principal.tenant != tenant);
     }
 }
 

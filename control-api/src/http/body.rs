@@ -121,7 +121,7 @@ fn explain(path: &str, error: &serde_json::Error) -> ApiError {
 }
 
 /// Counts brackets outside of strings; says nothing about anything else.
-fn too_deep(bytes: &[u8]) -> bool {
+pub(super) fn too_deep(bytes: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in bytes {
         match byte {

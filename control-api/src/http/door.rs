@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     State,
     actor::{self, Found},
+    compat::OfTenant,
     envelope::RequestId,
     error::ApiError,
     idempotency,
@@ -32,7 +33,7 @@ pub(super) async fn door(Extract(state): Extract<State>, mut request: Request, n
     let found = actor::authenticate(&state, request.headers(), ip, id).await;
     let now = Instant::now();
     let standing = match &found.0 {
-        _ if path.starts_with("/api/v1/auth/") => state.limiter.take(Source::auth(ip), rate::AUTH, now),
+        Err(_) if path.starts_with("/api/v1/auth/") => state.limiter.take(Source::auth(ip), rate::AUTH, now),
         Ok(actor) => state.limiter.take(Source::of(actor), actor.rate_per_min, now),
         Err(_) => state.limiter.take(Source::address(ip), rate::WITHOUT_CREDENTIAL, now),
     };
@@ -40,6 +41,12 @@ pub(super) async fn door(Extract(state): Extract<State>, mut request: Request, n
         return told(standing, too_many(standing).into_response());
     }
     let actor = found.0.as_ref().ok().cloned();
+    let named = request.extensions().get::<OfTenant>().map(|OfTenant(tenant)| *tenant);
+    if let (Some(actor), Some(tenant)) = (&actor, named)
+        && actor.tenant != tenant
+    {
+        return told(standing, ApiError::not_found().into_response());
+    }
     request.extensions_mut().insert::<Found>(found);
     let response = match actor {
         Some(actor) => idempotency::once(&state, &actor, request, next).await,

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::Request,
+    extract::{Request, State as Extract},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::error::{ApiError, ErrorBody, ErrorEnvelope};
+use super::{
+    State,
+    error::{ApiError, ErrorBody, ErrorEnvelope},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,13 +49,18 @@ impl RequestId {
         Self(sent.map_or_else(|| uuid::Uuid::now_v7().to_string().into(), Into::into))
     }
 
+    /// For what no request caused.
+    pub(crate) fn fresh() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// Gives the request an id, and the answer its envelope and headers.
-pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
+pub(super) async fn envelope(Extract(state): Extract<State>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
     let mut response = rendered(next.run(request).await, &id);
@@ -63,6 +71,10 @@ pub(super) async fn envelope(mut request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Whether a proxy in front speaks TLS is known by the address under which the operator says that we are reached.
+    if state.app.settings.auth.public_url.starts_with("https://") {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     response
 }
 

@@ -83,6 +83,30 @@ impl ApiError {
         }
     }
 
+    /// Who asks may not: `code` says why.
+    pub(crate) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    /// Nothing that a client could mend; the cause is for the operator's log.
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed inside");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error")
+    }
+
+    /// Adds one of the faults, or one of the objects that stand in the way (its kind, id and name).
+    pub(crate) fn detail(
+        mut self,
+        field: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        if self.details.len() < DETAILS {
+            self.details.push(Detail { field: field.into(), code: code.into(), message: message.into() });
+        }
+        self
+    }
+
     /// What stands in the way of a change: `in_use`, `email_taken` and their like.
     pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
@@ -112,6 +136,12 @@ impl From<sqlx::Error> for ApiError {
             }
             _ => Self::store_unavailable(),
         }
+    }
+}
+
+impl From<crate::SealError> for ApiError {
+    fn from(error: crate::SealError) -> Self {
+        Self::internal(error)
     }
 }
 

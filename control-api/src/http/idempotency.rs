@@ -82,7 +82,10 @@ async fn claimed(
             let message = "the first request with this Idempotency-Key still runs";
             return Err(ApiError::new(StatusCode::CONFLICT, "idempotency_in_progress", message).retry_after(1));
         }
-        Claim::Done { status, response } => return replay(status, &response),
+        Claim::Done { status, response } => {
+            let kept = seal::open(&state.app.seal, ("idempotency_keys", &key, "response"), &response)?;
+            return replay(status, &kept);
+        }
     }
     let request = actor.request.clone();
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
@@ -90,6 +93,8 @@ async fn claimed(
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, LARGEST).await.unwrap_or_default();
     let kept = if lasting(parts.status) { keep(&parts.headers, &bytes) } else { None };
+    // An answer may hold what is shown once, as a new API key.
+    let kept = kept.and_then(|kept| seal::seal(&state.app.seal, ("idempotency_keys", &key, "response"), &kept).ok());
     let noted = match kept {
         Some(kept) => store.settle(actor.tenant, &key, &fingerprint, parts.status.as_u16().into(), &kept).await,
         None => store.unclaim(actor.tenant, &key, &fingerprint).await,
@@ -107,7 +112,7 @@ fn lasting(status: StatusCode) -> bool {
     status.is_success() || (status.is_client_error() && !passing.contains(&status))
 }
 
-fn keep(headers: &HeaderMap, bytes: &Bytes) -> Option<String> {
+fn keep(headers: &HeaderMap, bytes: &Bytes) -> Option<Vec<u8>> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
     let kept = Kept {
         content_type: text(header::CONTENT_TYPE),
@@ -115,12 +120,12 @@ fn keep(headers: &HeaderMap, bytes: &Bytes) -> Option<String> {
         etag: text(header::ETAG),
         body: String::from_utf8(bytes.to_vec()).ok()?,
     };
-    serde_json::to_string(&kept).ok()
+    serde_json::to_vec(&kept).ok()
 }
 
-fn replay(status: i64, response: &str) -> Result<Response, ApiError> {
+fn replay(status: i64, response: &[u8]) -> Result<Response, ApiError> {
     let unreadable = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error");
-    let kept: Kept = serde_json::from_str(response).map_err(|_| unreadable())?;
+    let kept: Kept = serde_json::from_slice(response).map_err(|_| unreadable())?;
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let mut response = (status.ok_or_else(unreadable)?, kept.body).into_response();
     let headers = response.headers_mut();

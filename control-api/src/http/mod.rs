@@ -4,6 +4,7 @@ mod actor;
 mod answers;
 mod body;
 mod change;
+mod compat;
 mod cursor;
 mod door;
 mod download;
@@ -39,7 +40,7 @@ pub(crate) use download::below;
 pub(crate) use error::ApiError;
 
 use crate::{
-    Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender,
+    Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender, auth::Auth,
     routing::carrier::Carriers,
 };
 
@@ -77,6 +78,8 @@ const BODY_LIMIT: usize = 1 << 20;
     components(schemas(error::ErrorEnvelope)),
     modifiers(&Credentials),
     tags(
+        (name = "auth", description = "Accounts and sign-in"),
+        (name = "people", description = "Users, tenants, their members and invitations, and what they did"),
         (name = "keys", description = "Credentials of programs"),
         (name = "numbers", description = "Telephone numbers, what they do with calls, and numbers that are not called"),
         (name = "trunks", description = "Ways to and from carriers, and rules for the calls that come by them"),
@@ -107,6 +110,38 @@ impl Modify for Credentials {
 /// Every documented route; the document is made from the same list, so neither can miss what the other has.
 fn documented() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(routes::auth::account::register))
+        .routes(routes!(routes::auth::account::login))
+        .routes(routes!(routes::auth::account::refresh))
+        .routes(routes!(routes::auth::account::switch))
+        .routes(routes!(routes::auth::account::logout))
+        .routes(routes!(routes::auth::recovery::forgot))
+        .routes(routes!(routes::auth::recovery::reset))
+        .routes(routes!(routes::auth::recovery::verify))
+        .routes(routes!(routes::auth::oauth::exchange))
+        .routes(routes!(routes::auth::oauth::start))
+        .routes(routes!(routes::auth::oauth::callback))
+        .routes(routes!(routes::auth::sessions::list))
+        .routes(routes!(routes::auth::sessions::end))
+        .routes(routes!(routes::auth::tokens::jwks))
+        .routes(routes!(routes::auth::tokens::rotate))
+        .routes(routes!(routes::auth::tokens::ticket))
+        .routes(routes!(routes::people::me::get, routes::people::me::put, routes::people::me::delete))
+        .routes(routes!(routes::people::me::password))
+        .routes(routes!(routes::people::blocked::put))
+        .routes(routes!(routes::people::tenants::list, routes::people::tenants::create))
+        .routes(routes!(
+            routes::people::tenants::get,
+            routes::people::tenants::put,
+            routes::people::tenants::patch,
+            routes::people::tenants::delete
+        ))
+        .routes(routes!(routes::people::members::list))
+        .routes(routes!(routes::people::members::put, routes::people::members::remove))
+        .routes(routes!(routes::people::invitations::list, routes::people::invitations::create))
+        .routes(routes!(routes::people::invitations::revoke))
+        .routes(routes!(routes::people::invitations::accept))
+        .routes(routes!(routes::people::audit_log::list))
         .routes(routes!(routes::keys::list, routes::keys::create))
         .routes(routes!(routes::keys::get, routes::keys::revoke))
         .routes(routes!(routes::numbers::list, routes::numbers::create))
@@ -229,6 +264,7 @@ struct State {
     carriers: Carriers,
     limiter: Arc<rate::Limiter>,
     sockets: Arc<routes::ws::Seats>,
+    auth: Arc<Auth>,
     document: Arc<str>,
     gateway: Cashier,
 }
@@ -241,16 +277,19 @@ pub fn router(app: App) -> Router {
     let gateway = Cashier::new(app.settings.billing.clone());
     let carriers = Carriers::new(&app.settings.carriers);
     let sockets = Arc::default();
-    let state = State { app, carriers, keys: Arc::default(), limiter: Arc::default(), sockets, document, gateway };
+    let auth = Arc::new(Auth::new(app.store.clone(), app.seal.clone(), &app.settings.auth));
+    let (keys, limiter) = (Arc::default(), Arc::default());
+    let state = State { app, carriers, keys, limiter, sockets, auth, document, gateway };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })
         .layer(middleware::from_fn_with_state(state.clone(), door::door))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(cors(&state.app.settings.http.cors_origins))
-        .layer(middleware::from_fn(envelope::envelope))
-        .with_state(state);
-    // A trailing slash is accepted, so the path is changed before it is routed.
-    Router::new().fallback_service(middleware::from_fn(envelope::without_trailing_slash).layer(routes))
+        .with_state(state.clone());
+    // A trailing slash is accepted and aliases are answered, so the path is changed before it is routed.
+    let service = middleware::from_fn_with_state(state.clone(), compat::rewrite).layer(routes);
+    let service = middleware::from_fn_with_state(state, envelope::envelope).layer(service);
+    Router::new().fallback_service(middleware::from_fn(envelope::without_trailing_slash).layer(service))
 }
 
 /// Browsers of the listed origins may call, with credentials; never `*`.

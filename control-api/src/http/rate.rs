@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use domain::ApiKeyId;
+use domain::{ApiKeyId, SessionId};
 use tokio::time::Instant;
 
 use super::actor::{Actor, Who};
@@ -27,6 +27,10 @@ const BUCKETS: usize = 65_536;
 pub(super) enum Source {
     /// Requests with one key.
     Key(ApiKeyId),
+    /// Requests of one sign-in.
+    Session(SessionId),
+    /// Requests to `auth/*` about one account, by a hash of its address.
+    Account(u64),
     /// Requests without a credential, by IPv4 address or IPv6 /64.
     Address(IpAddr),
     /// Requests to `auth/*`.
@@ -39,11 +43,19 @@ impl Source {
     pub(super) fn of(actor: &Actor) -> Self {
         match actor.who {
             Who::Key(key) => Self::Key(key),
+            Who::User(_, session) => Self::Session(session),
+            Who::System(_) => Self::Unknown,
         }
     }
 
     pub(super) fn address(ip: Option<IpAddr>) -> Self {
         ip.map_or(Self::Unknown, |ip| Self::Address(subscriber(ip)))
+    }
+
+    pub(super) fn account(email_key: &str) -> Self {
+        let mut hasher = std::hash::DefaultHasher::new();
+        email_key.hash(&mut hasher);
+        Self::Account(std::hash::Hasher::finish(&hasher))
     }
 
     pub(super) fn auth(ip: Option<IpAddr>) -> Self {

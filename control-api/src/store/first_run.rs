@@ -1,17 +1,17 @@
 //! The first run: a tenant and a key, so that there is something to sign in with.
 
 use domain::TenantId;
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 
 use super::{Store, StoreError, fresh_id, keys};
 use crate::{
+    AuthSettings,
+    auth::users::{self, NewUser},
+    people::{members, tenants::DEFAULT_PLAN},
     scope::{Role, Scopes},
     seal,
     time::now_ms,
 };
-
-/// The plan a tenant has until rate plans exist; the row comes with them, under this id.
-const DEFAULT_PLAN: &str = "00000000-0000-7000-8000-000000000001";
 
 /// What the first run found or made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,11 @@ impl Store {
     /// Makes the tenant `default` and one key with every scope if there is none. `bootstrap_key` sets that key (and adds it to an
     /// installation that has others); without it a fresh one is drawn.
     pub async fn first_run(&self, bootstrap_key: Option<&str>) -> Result<FirstRun, StoreError> {
+        self.first_run_for(bootstrap_key, &AuthSettings::default().owner_email).await
+    }
+
+    /// The same with the address of the tenant's owner, who also runs the platform. The owner has no password until one is set.
+    pub async fn first_run_for(&self, bootstrap_key: Option<&str>, owner: &str) -> Result<FirstRun, StoreError> {
         if bootstrap_key.is_some_and(|key| !sound(key)) {
             return Err(StoreError::BootstrapKey);
         }
@@ -48,6 +53,7 @@ impl Store {
                 .fetch_one(&mut *tx)
                 .await?
                 .try_get(0)?;
+        ensure_owner(&mut tx, &tenant, owner).await?;
         let keys: i64 = sqlx::query("SELECT COUNT(*) FROM api_keys WHERE tenant_id = $1")
             .bind(&tenant)
             .fetch_one(&mut *tx)
@@ -78,6 +84,29 @@ impl Store {
         let tenant = tenant.parse().map_err(|_| StoreError::Sql(sqlx::Error::Decode("tenant id is no uuid".into())))?;
         Ok(FirstRun { tenant, new_key })
     }
+}
+
+/// Gives a tenant an owner if it has none.
+async fn ensure_owner(tx: &mut AnyConnection, tenant: &str, email: &str) -> Result<(), sqlx::Error> {
+    let owners: i64 = sqlx::query("SELECT COUNT(*) FROM memberships WHERE tenant_id = $1 AND role = 'owner'")
+        .bind(tenant.to_owned())
+        .fetch_one(&mut *tx)
+        .await?
+        .try_get(0)?;
+    if owners > 0 {
+        return Ok(());
+    }
+    // The operator wrote the address down: it needs no letter to prove it.
+    let new = NewUser { email, name: "Owner", password_hash: None, is_platform_admin: true, email_verified: true };
+    let made = users::create(tx, new).await?;
+    let user = match made {
+        Some(user) => Some(user),
+        None => users::by_email(tx, email).await?,
+    };
+    if let Some(user) = user {
+        members::add(tx, tenant, &user.id, Role::Owner).await?;
+    }
+    Ok(())
 }
 
 fn sound(key: &str) -> bool {

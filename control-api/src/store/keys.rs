@@ -1,6 +1,6 @@
 //! API keys: made once, found by the hash of what was sent.
 
-use domain::{ApiKeyId, TenantId};
+use domain::{ApiKeyId, TenantId, UserId};
 use ipnet::IpNet;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
@@ -9,7 +9,11 @@ use super::{
     page::{Bound, Page},
     storable,
 };
-use crate::{scope::Scopes, time::now_ms};
+use crate::{
+    auth::sessions::member_scopes,
+    scope::{Role, Scopes},
+    time::now_ms,
+};
 
 /// Requests a minute at most; what the first run's key has.
 pub(crate) const FASTEST: i64 = 6000;
@@ -25,6 +29,15 @@ pub(crate) struct Principal {
     /// Where it may be used from; anywhere when absent.
     pub(crate) allowed: Option<Vec<IpNet>>,
     pub(crate) rate_per_min: u32,
+    /// Pages that a public key may be used on; null for the others.
+    pub(crate) origins: Option<Vec<String>>,
+    /// Whose scopes bound the key's.
+    pub(crate) maker: Option<UserId>,
+    /// The maker's role now.
+    pub(crate) role: Option<Role>,
+    /// The maker is blocked.
+    pub(crate) blocked: bool,
+    pub(crate) require_if_match: bool,
 }
 
 /// A key as it is kept.
@@ -81,19 +94,39 @@ fn networks(text: Option<String>) -> Option<Vec<IpNet>> {
 impl Store {
     /// The owner of a key by its SHA-256, if the key is neither revoked nor expired and its tenant is active.
     pub(crate) async fn principal(&self, key_hash: &str) -> Result<Option<Principal>, sqlx::Error> {
+        self.principal_by("k.key_hash = $1", key_hash).await
+    }
+
+    /// The same by its id, for what was handed out in its name.
+    pub(crate) async fn principal_of(&self, key: ApiKeyId) -> Result<Option<Principal>, sqlx::Error> {
+        self.principal_by("k.id = $1", &key.to_string()).await
+    }
+
+    async fn principal_by(&self, which: &'static str, value: &str) -> Result<Option<Principal>, sqlx::Error> {
         let now = now_ms();
-        let row = sqlx::query(
-            "SELECT k.id, k.tenant_id, k.kind, k.scopes, k.last_used_at, k.allowed_ips, k.rate_per_min
+        let sql = format!(
+            "SELECT k.id, k.tenant_id, k.kind, k.scopes, k.last_used_at, k.allowed_ips, k.rate_per_min, k.origins, k.created_by,
+               t.settings, u.blocked_at, u.deleted_at, u.is_platform_admin, m.role, m.blocked_at AS member_blocked_at
              FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
-             WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2) AND t.status = 'active'",
-        )
-        .bind(key_hash)
-        .bind(now)
-        .fetch_optional(self.pool())
-        .await?;
+             LEFT JOIN users u ON u.id = k.created_by
+             LEFT JOIN memberships m ON m.tenant_id = k.tenant_id AND m.user_id = k.created_by
+             WHERE {which} AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2) AND t.status = 'active'"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(value.to_owned()).bind(now).fetch_optional(self.pool()).await?;
         let Some(row) = row else { return Ok(None) };
         let (id, tenant, kind): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let scopes = Scopes::stored(&row.try_get::<String, _>(3)?);
+        let mut scopes = Scopes::stored(&row.try_get::<String, _>(3)?);
+        let settings = serde_json::from_str(&row.try_get::<String, _>("settings")?).unwrap_or_default();
+        let maker: Option<UserId> = row.try_get::<Option<String>, _>("created_by")?.and_then(|id| id.parse().ok());
+        let role: Option<Role> = row.try_get::<Option<String>, _>("role")?.and_then(|role| role.parse().ok());
+        if maker.is_some() {
+            // A key never does more than its maker could do now; who has gone can do nothing.
+            let gone = row.try_get::<Option<i64>, _>("deleted_at")?.is_some();
+            let is_admin = row.try_get::<Option<i64>, _>("is_platform_admin")? == Some(1) && !gone;
+            scopes = scopes & member_scopes(role.filter(|_| !gone), is_admin, &settings);
+        }
+        let blocked = row.try_get::<Option<i64>, _>("blocked_at")?.or(row.try_get("member_blocked_at")?).is_some();
+        let origins = row.try_get::<Option<String>, _>("origins")?;
         let used: Option<i64> = row.try_get(4)?;
         if used.is_none_or(|at| now - at >= 60_000) {
             // The clock of the last use is a courtesy: a request is not refused because it could not be moved.
@@ -112,12 +145,24 @@ impl Store {
             scopes: if livemode { scopes } else { scopes.in_test() },
             allowed: networks(row.try_get(5)?),
             rate_per_min: row.try_get::<i64, _>(6)?.clamp(1, FASTEST) as u32,
+            // Damage allows no page rather than every page.
+            origins: origins.filter(|_| kind == "public").map(|text| serde_json::from_str(&text).unwrap_or_default()),
+            maker,
+            role,
+            blocked,
+            require_if_match: settings["require_if_match"] == true,
         }))
     }
 
-    /// A page of a tenant's keys, one more than asked if there are more.
-    pub(crate) async fn keys(&self, tenant: TenantId, page: &Page) -> Result<Vec<KeyRow>, sqlx::Error> {
-        let own = vec![("k.tenant_id = {}".to_owned(), Bound::Text(tenant.to_string()))];
+    /// A page of a tenant's keys, or of those that one user made; one more than asked if there are more.
+    pub(crate) async fn keys(
+        &self,
+        tenant: TenantId,
+        maker: Option<UserId>,
+        page: &Page,
+    ) -> Result<Vec<KeyRow>, sqlx::Error> {
+        let mut own = vec![("k.tenant_id = {}".to_owned(), Bound::Text(tenant.to_string()))];
+        own.extend(maker.map(|user| ("k.created_by = {}".to_owned(), Bound::Text(user.to_string()))));
         let (sql, values) = page.finish(format!("{SELECT} WHERE 1 = 1"), "k", own);
         self.fetch(sql, values).await?.iter().map(read).collect()
     }

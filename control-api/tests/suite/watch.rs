@@ -51,8 +51,10 @@ on_both! {
             for verb in verbs.as_object().unwrap().keys() {
                 let concrete = path.replace("{id}", "0193481e-7a10-7000-8000-0000000000ff");
                 let request = Request::builder().method(verb.to_uppercase().as_str()).uri(concrete).body(Body::empty()).unwrap();
-                let status = client.send(request).await.status.as_u16();
-                assert!(![404, 405, 500].contains(&status), "{verb} {path}: {status}");
+                let answer = client.send(request).await;
+                let status = answer.status.as_u16();
+                // Nobody signs in through others here; that, too, the route itself says.
+                assert!(![404, 405, 500].contains(&status) || answer.text().contains("unknown_provider"), "{verb} {path}: {status}");
             }
         }
     }

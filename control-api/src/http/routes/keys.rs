@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{ApiKeyId, event::Name};
+use domain::{ApiKeyId, UserId, event::Name};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::{
         list::{List, Listing},
         query::{NoParameters, PageQuery, Paged, Query},
     },
-    scope::Scopes,
+    scope::{Role, Scopes},
     seal,
     store::keys::{self, FASTEST, KeyRow},
     time::{self, now_ms, rfc3339},
@@ -133,8 +133,8 @@ pub(crate) async fn list(
     Paged(page, NoParameters {}): Paged<NoParameters>,
 ) -> Result<Json<List<ApiKey>>, ApiError> {
     actor.needs("keys:read")?;
-    let listing = Listing::open(&state, &actor, "api-keys", &page).await?;
-    let rows = state.app.store.keys(actor.tenant, &listing.page).await?;
+    let listing = Listing::open(&state, &actor, ("api-keys", whose(&actor)), &page).await?;
+    let rows = state.app.store.keys(actor.tenant, whose(&actor), &listing.page).await?;
     Ok(Json(listing.close(rows, |row| (row.created_at, row.id.to_string()), show)))
 }
 
@@ -176,8 +176,18 @@ pub(crate) async fn get(
     Query(NoParameters {}): Query<NoParameters>,
 ) -> Result<Json<ApiKey>, ApiError> {
     actor.needs("keys:read")?;
-    let row = state.app.store.key(actor.tenant, id).await?.ok_or_else(ApiError::not_found)?;
-    Ok(Json(show(row)))
+    Ok(Json(show(find(&state, &actor, id).await?)))
+}
+
+/// Whose keys an actor sees: a developer their own, everybody else all (API §6).
+fn whose(actor: &Actor) -> Option<UserId> {
+    actor.person.filter(|_| actor.role == Some(Role::Developer) && !actor.is_platform())
+}
+
+async fn find(state: &State, actor: &Actor, id: ApiKeyId) -> Result<KeyRow, ApiError> {
+    let row = state.app.store.key(actor.tenant, id).await?;
+    let own = |row: &KeyRow| whose(actor).is_none_or(|user| row.created_by.as_deref() == Some(&user.to_string()));
+    row.filter(own).ok_or_else(ApiError::not_found)
 }
 
 /// Revokes a key, on this node at once and on all within five seconds.
@@ -192,14 +202,11 @@ pub(crate) async fn revoke(
     Query(NoParameters {}): Query<NoParameters>,
 ) -> Result<StatusCode, ApiError> {
     actor.needs("keys:write")?;
+    find(&state, &actor, id).await?;
     let mut tx = state.app.store.begin().await?;
     if !keys::revoke(&mut tx, actor.tenant, id, now_ms()).await? {
-        drop(tx);
-        // Revoked before is as good; never there is not.
-        return match state.app.store.key(actor.tenant, id).await? {
-            Some(_) => Ok(StatusCode::NO_CONTENT),
-            None => Err(ApiError::not_found()),
-        };
+        // Revoked before is as good.
+        return Ok(StatusCode::NO_CONTENT);
     }
     audit::note(&mut tx, &actor, "key.revoke", "api_key", &id.to_string(), None).await?;
     emit(&mut tx, event(&actor, Name::KeyRevoked, &id.to_string())).await?;
@@ -279,7 +286,7 @@ fn check(actor: &Actor, new: NewKey) -> Result<KeyRow, ApiError> {
         origins: new.origins,
         allowed_ips,
         rate_per_min,
-        created_by: Some(actor.named().1),
+        created_by: actor.person.map(|user| user.to_string()),
         created_at: now_ms(),
         last_used_at: None,
         expires_at: expires_at.flatten(),

@@ -2,6 +2,7 @@
 
 pub(super) mod analysis;
 pub(super) mod analytics;
+pub(super) mod auth;
 pub(super) mod billing;
 pub(super) mod calls;
 pub(super) mod deliveries;
@@ -18,6 +19,7 @@ pub(super) mod number_orders;
 pub(super) mod number_shop;
 pub(super) mod numbers;
 pub(super) mod operations;
+pub(super) mod people;
 pub(super) mod recording;
 pub(super) mod records;
 pub(super) mod report;

@@ -23,6 +23,15 @@ pub(crate) async fn tenant(db: &Db, name: &str) -> TenantId {
     .execute(&db.raw)
     .await
     .unwrap();
+    // Of the same owner: every live tenant has one.
+    sqlx::query(
+        "INSERT INTO memberships (tenant_id, user_id, role, created_at)
+         SELECT $1, m.user_id, 'owner', 1 FROM memberships m JOIN tenants t ON t.id = m.tenant_id WHERE t.slug = 'default'",
+    )
+    .bind(&id)
+    .execute(&db.raw)
+    .await
+    .unwrap();
     id.parse().unwrap()
 }
 

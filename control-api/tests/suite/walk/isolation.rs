@@ -23,6 +23,12 @@ async fn move_out(db: &Db) -> Client {
          SELECT '0193481e-7a10-7000-8000-0000000000d2', 'Other', 'other', rate_plan_id, 1, 1 FROM tenants WHERE slug = 'default'",
     )
     .await;
+    // Of the same owner: every live tenant has one.
+    db.run(
+        "INSERT INTO memberships (tenant_id, user_id, role, created_at)
+         SELECT '0193481e-7a10-7000-8000-0000000000d2', user_id, role, 1 FROM memberships WHERE role = 'owner'",
+    )
+    .await;
     let first = "SELECT scopes FROM api_keys WHERE name = 'first run'";
     let scopes: String = sqlx::query_scalar(first).fetch_one(&db.raw).await.unwrap();
     let mut scopes: Vec<String> = serde_json::from_str(&scopes).unwrap();

@@ -54,6 +54,15 @@ impl Seeds {
         made.insert("/api/v1/billing/invoices".into(), invoice(db).await);
         let plan = client.post("/api/v1/rate-plans", json!({"name": MARK})).await.json();
         made.insert("/api/v1/rate-plans".into(), plan["id"].as_str().unwrap().into());
+        let tenant = format!("/api/v1/tenants/{}", db.tenant);
+        let invited = client.post(&format!("{tenant}/invitations"), json!({"email": "zzyzx@example.com"})).await;
+        assert_eq!(invited.status, 201, "{}", invited.text());
+        made.insert("/api/v1/tenants".into(), db.tenant.to_string());
+        made.insert("/api/v1/tenants/{id}/invitations".into(), invited.json()["id"].as_str().unwrap().into());
+        made.insert("/api/v1/tenants/{id}/members".into(), user(db).await);
+        made.insert("/api/v1/users".into(), user(db).await);
+        // Sessions are for who signed in; a key is told so whatever it asks for.
+        made.insert("/api/v1/auth/sessions".into(), Uuid::now_v7().to_string());
         Self(made)
     }
 
@@ -113,6 +122,16 @@ async fn invoice(db: &Db) -> String {
     .execute(&db.raw)
     .await
     .unwrap();
+    id
+}
+
+/// A member without power.
+async fn user(db: &Db) -> String {
+    let id = Uuid::now_v7().to_string();
+    let made = "INSERT INTO users (id, email, email_key, name, created_at, updated_at) VALUES ($1, $1, $1, $2, 1, 1)";
+    sqlx::query(made).bind(&id).bind(MARK).execute(&db.raw).await.unwrap();
+    let joined = "INSERT INTO memberships (tenant_id, user_id, role, created_at) VALUES ($1, $2, 'analyst', 1)";
+    sqlx::query(joined).bind(db.tenant.to_string()).bind(&id).execute(&db.raw).await.unwrap();
     id
 }
 

@@ -1,0 +1,145 @@
+//! Paths of earlier products (API §1.14): each row answers like the canonical path, and says which that is.
+
+use axum::{body::Body, http::Request};
+use control_api::{HttpSettings, Hub, Settings};
+use serde_json::{Value, json};
+
+use crate::{
+    db::on_both,
+    fake::{Answer, Client, conversation},
+};
+
+/// Method, alias, method and path that it stands for. `T` is the tenant, `C` a call, `N` an id of nothing.
+const ROWS: &[(&str, &str, &str, &str)] = &[
+    ("POST", "/api/v1/orgs", "POST", "/api/v1/tenants"),
+    ("GET", "/api/v1/orgs", "GET", "/api/v1/tenants"),
+    ("GET", "/api/v1/orgs/T", "GET", "/api/v1/tenants/T"),
+    ("PUT", "/api/v1/orgs/T", "PUT", "/api/v1/tenants/T"),
+    ("POST", "/api/v1/orgs/T/invitations", "POST", "/api/v1/tenants/T/invitations"),
+    ("GET", "/api/v1/orgs/T/members", "GET", "/api/v1/tenants/T/members"),
+    ("PUT", "/api/v1/orgs/T/members/N", "PUT", "/api/v1/tenants/T/members/N"),
+    ("DELETE", "/api/v1/orgs/T/members/N", "DELETE", "/api/v1/tenants/T/members/N"),
+    ("POST", "/api/v1/numbers/buy", "POST", "/api/v1/numbers"),
+    ("GET", "/api/v1/calls/C/logs", "GET", "/api/v1/calls/C/events"),
+    ("POST", "/api/v1/calls/outbound", "POST", "/api/v1/calls"),
+    ("POST", "/api/v1/rooms", "POST", "/api/v1/calls"),
+    ("GET", "/api/v1/rooms/C", "GET", "/api/v1/calls/C"),
+    ("DELETE", "/api/v1/rooms/N", "POST", "/api/v1/calls/N/end"),
+    ("POST", "/api/v1/calls/initiate", "POST", "/api/v1/calls"),
+    ("GET", "/api/v1/calls/active/list", "GET", "/api/v1/calls/active"),
+    ("GET", "/api/v1/calls/dashboard/analytics", "GET", "/api/v1/analytics/overview"),
+    ("POST", "/api/outbound-call", "POST", "/api/v1/calls"),
+    ("GET", "/api/calls", "GET", "/api/v1/calls"),
+    ("GET", "/api/leads", "GET", "/api/v1/leads"),
+    ("GET", "/api/active-calls", "GET", "/api/v1/calls/active"),
+    ("POST", "/api/v1/tenants/T/phone-numbers", "POST", "/api/v1/numbers"),
+    ("GET", "/api/v1/tenants/T/phone-numbers", "GET", "/api/v1/numbers"),
+    ("GET", "/api/v1/tenants/T/phone-numbers/N", "GET", "/api/v1/numbers/N"),
+    ("PUT", "/api/v1/tenants/T/phone-numbers/N", "PUT", "/api/v1/numbers/N"),
+    ("DELETE", "/api/v1/tenants/T/phone-numbers/N", "DELETE", "/api/v1/numbers/N"),
+    ("GET", "/api/v1/tenants/T/platform-trunks", "GET", "/api/v1/trunks"),
+    ("POST", "/api/v1/tenants/T/platform-trunks", "POST", "/api/v1/trunks"),
+    ("GET", "/api/v1/tenants/T/platform-trunks/N", "GET", "/api/v1/trunks/N"),
+    ("PUT", "/api/v1/tenants/T/platform-trunks/N", "PUT", "/api/v1/trunks/N"),
+    ("DELETE", "/api/v1/tenants/T/platform-trunks/N", "DELETE", "/api/v1/trunks/N"),
+    ("GET", "/api/v1/tenants/T/livekit-trunks", "GET", "/api/v1/trunks"),
+    ("POST", "/api/v1/tenants/T/livekit-trunks", "POST", "/api/v1/trunks"),
+    ("GET", "/api/v1/tenants/T/livekit-trunks/N", "GET", "/api/v1/trunks/N"),
+    ("PUT", "/api/v1/tenants/T/livekit-trunks/N", "PUT", "/api/v1/trunks/N"),
+    ("DELETE", "/api/v1/tenants/T/livekit-trunks/N", "DELETE", "/api/v1/trunks/N"),
+    ("POST", "/auth/login", "POST", "/api/v1/auth/login"),
+    ("POST", "/auth/signup", "POST", "/api/v1/auth/register"),
+];
+
+async fn ask(client: &Client, method: &str, path: &str, body: Value) -> Answer {
+    let request = client.request(method, path).header("content-type", "application/json");
+    let body = if method == "GET" { Body::empty() } else { Body::from(body.to_string()) };
+    client.send(request.body(body).unwrap()).await
+}
+
+/// What must be alike: status, code and field of an error, or the body.
+fn essence(answer: &Answer) -> (u16, Value) {
+    let mut body = if answer.bytes.is_empty() { Value::Null } else { answer.json() };
+    if body["error"].is_object() {
+        body["error"]["request_id"] = Value::Null;
+    }
+    (answer.status.as_u16(), body)
+}
+
+on_both! {
+    async fn every_row_answers_like_its_canonical_path(db) {
+        let client = Client::new(&db);
+        let call = conversation(&db.journal, db.tenant, 1_795_221_552_123).to_string();
+        db.journal.flush().await;
+        let filled = |path: &str| path.replace("/T", &format!("/{}", db.tenant)).replace("/C", &format!("/{call}"))
+            .replace("/N", "/0193481e-7a10-7000-8000-0000000000ff");
+        for (method, alias, to_method, to) in ROWS {
+            // A body that every POST and PUT refuses, so that nothing is made twice.
+            let (old, new) = (
+                ask(&client, method, &filled(alias), json!({"nmae": 1})).await,
+                ask(&client, to_method, &filled(to), json!({"nmae": 1})).await,
+            );
+            assert_eq!(old.header("deprecation"), "true", "{method} {alias}");
+            assert_eq!(old.header("link"), format!("<{}>; rel=\"canonical\"", filled(to)), "{method} {alias}");
+            assert_eq!(new.header("deprecation"), "", "{to}");
+            let (old, new) = (essence(&old), essence(&new));
+            // Some answers carry old names too; all that the new one says is there.
+            let adds = ["/rooms", "/calls/initiate", "/active/list", "/api/calls", "active-calls"].iter().any(|part| alias.contains(part));
+            assert_eq!(old.0, new.0, "{method} {alias}: {}", old.1);
+            assert!(adds || old.1 == new.1, "{method} {alias}: {} {}", old.1, new.1);
+            assert!(![405, 500].contains(&new.0), "{method} {to}");
+        }
+    }
+
+    async fn old_names_are_understood_and_answered(db) {
+        let client = Client::new(&db);
+        let made = client.post("/api/v1/calls/initiate", json!({"phone_number": "sip:bob@127.0.0.1", "agent_id": "receptionist"})).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let body = made.json();
+        assert_eq!((&body["call_id"], &body["phone_number"]), (&body["id"], &json!("sip:bob@127.0.0.1")));
+        let made = client.post("/api/outbound-call", json!({"phoneNumber": "sip:bob@127.0.0.1", "agent_id": "receptionist"})).await;
+        assert_eq!((made.status.as_u16(), &made.json()["callSid"]), (201, &made.json()["id"]), "{}", made.text());
+        let ended = client.delete(&format!("/api/v1/rooms/{}", made.json()["id"].as_str().unwrap())).await;
+        assert_eq!((ended.status.as_u16(), ended.text()), (204, String::new()));
+        let listed = client.get("/api/calls").await.json();
+        assert!(listed["data"].as_array().unwrap().iter().all(|call| call["callSid"] == call["id"]));
+        let trunk = client.post(&format!("/api/v1/tenants/{}/livekit-trunks", db.tenant), json!({"name": "T", "trunkType": "INBOUND"})).await;
+        assert_eq!((trunk.status.as_u16(), &trunk.json()["direction"]), (201, &json!("inbound")), "{}", trunk.text());
+        let number = json!({"number": "+12125550177", "type": "LOCAL", "carrier": "NONE", "trunk_id": trunk.json()["id"]});
+        let number = client.post(&format!("/api/v1/tenants/{}/phone-numbers", db.tenant), number).await;
+        assert_eq!((number.status.as_u16(), &number.json()["kind"]), (201, &json!("local")), "{}", number.text());
+        let active = client.get(&format!("/api/v1/tenants/{}/phone-numbers?status=ACTIVE", db.tenant)).await.json();
+        assert_eq!(active["data"].as_array().unwrap().len(), 1);
+        // Old names are for old paths only.
+        let refused = client.post("/api/v1/calls", json!({"phone_number": "sip:bob@127.0.0.1"})).await;
+        assert_eq!(refused.error(), (400, "unknown_field".into(), Some("phone_number".into())));
+        // With a slash at the end, as one of them wrote it.
+        assert_eq!(client.get("/api/v1/orgs/").await.status, 200);
+    }
+
+    async fn the_tenant_of_a_path_is_the_credential_s(db) {
+        let client = Client::new(&db);
+        for foreign in ["0193481e-7a10-7000-8000-0000000000ff", "x", "..%2f"] {
+            let answer = client.get(&format!("/api/v1/tenants/{foreign}/phone-numbers")).await;
+            assert_eq!(answer.error(), (404, "not_found".into(), None), "{foreign}");
+        }
+        let nobody = Request::get(format!("/api/v1/tenants/{}/phone-numbers", db.tenant)).body(Body::empty()).unwrap();
+        assert_eq!(client.send(nobody).await.error().0, 401);
+    }
+
+    async fn bodies_of_aliases_have_the_limits_of_all_bodies(db) {
+        let client = Client::new(&db);
+        let big = format!("{{\"phone_number\":\"{}\"}}", "x".repeat(2 << 20));
+        for (body, status) in [(big, 413), ("{".into(), 400), ("[".repeat(1000), 400), ("[]".into(), 400)] {
+            let request = client.request("POST", "/api/v1/calls/initiate").header("content-type", "application/json");
+            let answer = client.send(request.body(Body::from(body)).unwrap()).await;
+            assert_eq!(answer.error().0, status);
+        }
+    }
+
+    async fn they_can_be_switched_off(db) {
+        let settings = Settings { http: HttpSettings { compat: false, ..HttpSettings::default() }, ..Settings::default() };
+        let client = Client::with(&db, &Hub::new(0), settings);
+        assert_eq!(client.get("/api/v1/orgs").await.error().0, 404);
+    }
+}
