@@ -9,6 +9,7 @@ use std::{future::Future, pin::Pin};
 
 mod admin;
 mod after;
+mod agents;
 mod analytics;
 mod audit;
 mod auth;
@@ -22,6 +23,7 @@ mod journal;
 mod leads;
 mod mail;
 mod money;
+mod net;
 mod nodes;
 mod outbox;
 mod people;
@@ -37,6 +39,10 @@ mod view;
 
 pub use admin::AdminError;
 pub use after::{AfterSettings, AnalysisSettings, Analyst, Purge, after_call};
+pub use agents::{
+    AgentCheck, CredentialError, Engine, Engines, Found, Opened, Passage, Shelf, Shelves, ToolCall, ToolClient,
+    ToolFault, ToolReply, Understood, Voice,
+};
 pub use auth::{AuthSettings, OauthProvider, Registration};
 pub use background::{Background, BackgroundSettings};
 pub use directory::{Bounds, Directory, Refused, Route, RouteQuery};
@@ -54,8 +60,9 @@ pub use money::{
     NotRenewed, PlanSettings, PlansRefused, RENEW_AFTER_MS, RefundFailed, RefundWish, Refunded, Secret, Used, WARN_MS,
     billing_handlers, verify,
 };
+pub use net::{Guard, Lookup, Outward, UrlRefused};
 pub use nodes::NodeInfo;
-pub use outbox::{EventsSettings, Guard, Hub, LiveEvent, Lookup, NewEvent, UrlRefused, WebhookSender, emit};
+pub use outbox::{EventsSettings, Hub, LiveEvent, NewEvent, WebhookSender, emit};
 pub use people::Purge as TenantPurge;
 pub use retention::Retention;
 pub use routing::{
@@ -65,7 +72,7 @@ pub use routing::{
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
-pub use switchboard::{AgentChoice, DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
+pub use switchboard::{DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
 pub use time::{Clock, now_ms};
 
 /// A future behind a trait object.

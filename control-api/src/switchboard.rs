@@ -1,6 +1,8 @@
 //! What the API asks of the running node: dial, end, and what is live now. `server` implements it.
 
-use domain::{AgentSpec, CallId, Direction, EndedReason, NumberId, Pii, Status, TenantId, TrunkId};
+use std::sync::Arc;
+
+use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, NumberId, Pii, Status, TenantId, TrunkId};
 use serde_json::{Map, Value};
 
 use crate::{BoxFuture, Forbidden};
@@ -44,8 +46,12 @@ pub struct DialRequest {
     pub from: Option<Pii<String>>,
     /// The trunk to take; chosen by the number shown when absent.
     pub trunk: Option<TrunkId>,
-    /// Who speaks.
-    pub agent: AgentChoice,
+    /// Who speaks, as it is to be run.
+    pub agent: Arc<AgentSpec>,
+    /// Its row, when it is a stored one.
+    pub agent_id: Option<AgentId>,
+    /// The version that was chosen of a stored one.
+    pub agent_version: Option<i64>,
     /// For `{{name}}` in the agent's texts; scalars.
     pub variables: Map<String, Value>,
     /// The tenant's own notes.
@@ -58,21 +64,9 @@ pub struct DialRequest {
     pub record: Option<bool>,
 }
 
-/// Which agent speaks.
-#[derive(Clone, Debug)]
-pub enum AgentChoice {
-    /// By id or by the name of an agent file.
-    Named(String),
-    /// Given in the request.
-    Inline(Box<AgentSpec>),
-}
-
 /// Why a call is not placed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialRefused {
-    /// No such agent for this tenant.
-    #[error("no such agent")]
-    UnknownAgent,
     /// The address cannot be dialled.
     #[error("not an address this node can dial")]
     BadAddress,

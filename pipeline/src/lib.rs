@@ -9,6 +9,7 @@ pub mod line;
 pub mod link;
 pub mod llm;
 pub mod offline;
+pub mod roster;
 pub mod sentence;
 pub mod stt;
 pub mod tts;

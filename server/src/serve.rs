@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use control_api::{
     AfterSettings, App, Background, BackgroundSettings, Entry, Guard, HttpSettings, Journal, JournalSettings, NodeInfo,
-    NodeKey, RecordingStage, RecordingState, Retention, Settings, Store, StoreDirectory, TenantPurge, WebhookSender,
-    after_call, billing_handlers,
+    NodeKey, RecordingStage, RecordingState, Retention, Settings, Shelves, Store, StoreDirectory, TenantPurge,
+    ToolClient, WebhookSender, after_call, billing_handlers,
 };
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
@@ -14,6 +14,7 @@ use sip_stack::EndpointConfig;
 use wire::media::{Media, MediaConfig};
 use wire::sip::SipConfig;
 
+use crate::agents::Machines;
 use crate::call::desk::{Desk, Parts};
 use crate::call::record::{Recorder, salvage};
 use crate::config;
@@ -117,7 +118,11 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
     let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;
+    let tools = ToolClient::new(sender.outward().clone());
+    let shelves = Shelves::new(store.clone());
     let (node_name, boot) = (house.node.clone(), house.boot);
+    let machines =
+        Machines { files: house.agents.clone(), demo: house.config.agents.demo.clone(), speech: speech.clone() };
     let desk = Desk::new(Parts {
         directory,
         store: store.clone(),
@@ -128,6 +133,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         sip,
         recorder: Recorder::start()?,
         speech,
+        seal: seal.clone(),
+        tools: tools.clone(),
+        shelves: shelves.clone(),
         tenant: first.tenant,
         house,
     });
@@ -153,6 +161,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         sender,
         seal,
         settings: std::sync::Arc::new(settings),
+        agents: std::sync::Arc::new(machines),
+        tools,
+        shelves,
     };
     let api = tokio::spawn(
         axum::serve(http, control_api::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>())

@@ -81,6 +81,11 @@ impl Api {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// PATCH below `/api/v1/`; anything but success fails the test.
+    pub async fn patch(&self, path: &str, body: &Value) -> Value {
+        self.succeed(path, self.client.patch(format!("{}/api/v1/{path}", self.base)).json(body)).await
+    }
+
     /// All calls, newest first; at most 200.
     pub async fn calls(&self) -> Vec<Value> {
         list(self.get("calls?limit=200").await)

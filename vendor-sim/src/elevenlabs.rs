@@ -3,13 +3,13 @@
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{
         Path, Query, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     http::HeaderMap,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -42,8 +42,32 @@ impl ElevenLabs {
     }
 
     pub(crate) fn router(stage: Arc<Stage>) -> Router {
-        Router::new().route("/v1/text-to-speech/{voice}/multi-stream-input", get(speak)).with_state(stage)
+        Router::new()
+            .route("/v1/text-to-speech/{voice}/multi-stream-input", get(speak))
+            .route("/v1/voices", get(voices))
+            .with_state(stage)
     }
+}
+
+/// `GET /v1/voices`: two voices.
+async fn voices(State(stage): State<Arc<Stage>>, headers: HeaderMap) -> Response {
+    let fault = stage.connection();
+    let refused = |status, retry_after, code: &str| {
+        refuse(status, retry_after, json!({"detail": {"status": code, "message": "Refused."}}))
+    };
+    if !stage.admits(headers.get("xi-api-key").and_then(|value| value.to_str().ok())) {
+        return refused(401, None, "invalid_api_key");
+    }
+    if let Fault::Refuse { status, retry_after, code } = &fault {
+        return refused(*status, *retry_after, code);
+    }
+    let voice = |id: &str, name: &str, gender: &str, language: &str, locale: &str| {
+        json!({"voice_id": id, "name": name, "category": "premade", "labels": {"gender": gender, "language": language},
+            "verified_languages": [{"language": language, "locale": locale}], "preview_url": format!("https://sim.example/{id}.mp3")})
+    };
+    Json(json!({"voices": [voice("21m00Tcm4TlvDq8ikWAM", "Rachel", "female", "en", "en-US"),
+        voice("pNInz6obpgDQGcFmaJgB", "Adam", "male", "de", "de-DE")]}))
+    .into_response()
 }
 
 async fn speak(

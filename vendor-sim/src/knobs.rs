@@ -100,7 +100,7 @@ pub struct Reply {
     /// What it calls after that.
     #[serde(default)]
     pub tools: Vec<ToolCall>,
-    /// What it says once the results of the calls are there.
+    /// What it says once the results of the calls are there; `{result.NAME}` is a member of the last one.
     #[serde(default)]
     pub then: String,
 }

@@ -111,12 +111,24 @@ fn choose(request: &Value, knobs: &Knobs) -> Reply {
     let after_tool = messages.last().is_some_and(|message| message["role"] == "tool");
     match reply {
         Some(reply) if after_tool => {
-            let text = if reply.then.is_empty() { "Done.".into() } else { reply.then };
+            let text = if reply.then.is_empty() { "Done.".into() } else { with_result(&reply.then, messages) };
             Reply { text, ..Reply::default() }
         }
         Some(reply) => reply,
         None => Reply { text: knobs.default_reply.clone(), ..Reply::default() },
     }
+}
+
+/// `{result.NAME}` is that member of the last tool's result.
+fn with_result(then: &str, messages: &[Value]) -> String {
+    let result = messages.last().and_then(|message| message["content"].as_str()).unwrap_or_default();
+    let result: Value = serde_json::from_str(result).unwrap_or_default();
+    let mut text = then.to_owned();
+    for (name, value) in result.as_object().into_iter().flatten() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text = text.replace(&format!("{{result.{name}}}"), &value);
+    }
+    text
 }
 
 /// An answer in one piece.

@@ -9,7 +9,7 @@ mod keep;
 mod model;
 mod revisions;
 mod rules;
-mod schema;
+pub(crate) mod schema;
 mod talk;
 
 use std::{path::PathBuf, sync::Arc};

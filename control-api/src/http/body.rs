@@ -29,7 +29,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 }
 
 /// The bytes of a body, whole.
-pub(super) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+pub(crate) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     match tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -71,7 +71,7 @@ pub(super) fn malformed(message: impl Into<String>) -> ApiError {
 }
 
 /// Reads a `T`; what is wrong is named by its dotted path.
-pub(super) fn read<'de, T: DeserializeOwned, D>(from: D) -> Result<T, ApiError>
+pub(crate) fn read<'de, T: DeserializeOwned, D>(from: D) -> Result<T, ApiError>
 where
     D: serde::Deserializer<'de>,
     D::Error: Into<serde_json::Error>,

@@ -74,7 +74,7 @@ fn refuse(field: &str) -> ApiError {
 }
 
 /// RFC 7396 §2.
-fn merge(target: &mut Value, patch: Value) {
+pub(crate) fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
         return;

@@ -10,7 +10,7 @@ use axum::{
 use super::error::ApiError;
 
 /// The `{id}` of a path.
-pub(super) struct Id<T>(pub(super) T);
+pub(crate) struct Id<T>(pub(crate) T);
 
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = ApiError;

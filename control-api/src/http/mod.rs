@@ -1,20 +1,20 @@
 //! The API over HTTP: `/api/v1`, and the operator's pages at the root.
 
-mod actor;
+pub(crate) mod actor;
 mod answers;
-mod body;
-mod change;
+pub(crate) mod body;
+pub(crate) mod change;
 mod compat;
 mod cursor;
 mod door;
 mod download;
 mod envelope;
-mod error;
-mod etag;
+pub(crate) mod error;
+pub(crate) mod etag;
 mod idempotency;
-mod ids;
-mod list;
-mod query;
+pub(crate) mod ids;
+pub(crate) mod list;
+pub(crate) mod query;
 mod rate;
 mod routes;
 mod wav;
@@ -38,10 +38,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) use actor::Actor;
 pub(crate) use download::below;
 pub(crate) use error::ApiError;
+pub(crate) use routes::routing::if_match_required;
 
 use crate::{
-    Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Store, StoreDirectory, Switchboard, WebhookSender, auth::Auth,
-    routing::carrier::Carriers,
+    AgentCheck, Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Shelves, Store, StoreDirectory, Switchboard,
+    ToolClient, WebhookSender, auth::Auth, routing::carrier::Carriers,
 };
 
 /// What the routes work with.
@@ -67,6 +68,12 @@ pub struct App {
     pub seal: NodeKey,
     /// How the control plane is set up.
     pub settings: Arc<Settings>,
+    /// Asks servers that tenants name.
+    pub tools: ToolClient,
+    /// What agents know.
+    pub shelves: Shelves,
+    /// Who knows the engines that agents name.
+    pub agents: Arc<dyn AgentCheck>,
 }
 
 /// JSON bodies at most, bytes.
@@ -88,6 +95,7 @@ const BODY_LIMIT: usize = 1 << 20;
         (name = "leads", description = "Who called and may become a customer, and mail to them"),
         (name = "billing", description = "Credit, usage, payments, rates and statements"),
         (name = "internal", description = "For other workers of the installation, on this machine only"),
+        (name = "agents", description = "Who speaks, what they know and can do"),
         (name = "records", description = "What agents took down"),
         (name = "events", description = "What happened, as it happens"),
         (name = "webhooks", description = "Where events are sent"),
@@ -233,6 +241,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::deliveries::list))
         .routes(routes!(routes::deliveries::replay))
         .routes(routes!(routes::deliveries::retry))
+        .merge(crate::agents::routes::all())
         .routes(routes!(routes::taken::bookings))
         .routes(routes!(routes::taken::messages))
         .routes(routes!(routes::operations::health))
@@ -258,13 +267,15 @@ fn written(document: &utoipa::openapi::OpenApi) -> String {
 
 /// What every handler sees.
 #[derive(Clone)]
-struct State {
-    app: App,
+pub(crate) struct State {
+    pub(crate) app: App,
     keys: Arc<actor::KeyCache>,
     carriers: Carriers,
     limiter: Arc<rate::Limiter>,
     sockets: Arc<routes::ws::Seats>,
     auth: Arc<Auth>,
+    pub(crate) samples: Arc<crate::agents::Samples>,
+    pub(crate) voices: Arc<crate::agents::vendor_voices::Lists>,
     document: Arc<str>,
     gateway: Cashier,
 }
@@ -276,10 +287,19 @@ pub fn router(app: App) -> Router {
     let document = written(&document).into();
     let gateway = Cashier::new(app.settings.billing.clone());
     let carriers = Carriers::new(&app.settings.carriers);
-    let sockets = Arc::default();
     let auth = Arc::new(Auth::new(app.store.clone(), app.seal.clone(), &app.settings.auth));
-    let (keys, limiter) = (Arc::default(), Arc::default());
-    let state = State { app, carriers, keys, limiter, sockets, auth, document, gateway };
+    let state = State {
+        app,
+        keys: Arc::default(),
+        carriers,
+        limiter: Arc::default(),
+        sockets: Arc::default(),
+        auth,
+        samples: Arc::default(),
+        voices: Arc::default(),
+        document,
+        gateway,
+    };
     let routes = routes
         .fallback(|| async { error::ApiError::not_found() })
         .layer(middleware::from_fn_with_state(state.clone(), door::door))

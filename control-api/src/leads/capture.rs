@@ -1,5 +1,6 @@
 //! What an analysis found out about the caller becomes a lead, or fills the gaps of the lead that the caller already is.
 
+use domain::TenantId;
 use sqlx::AnyConnection;
 
 use super::{
@@ -20,25 +21,40 @@ pub(crate) async fn capture(
         return Ok(());
     }
     let call = talk.call.to_string();
-    let known = rows::known(tx, talk.tenant, &call, contact.email.as_deref(), contact.phone.as_deref()).await?;
-    let lead = match known {
-        Some((_, true)) => return Ok(()),
+    let of = Of { tenant: talk.tenant, livemode: talk.livemode, call: &call, agent: talk.agent_id.as_deref() };
+    match keep(tx, &of, contact).await? {
+        Some(lead) => mails(tx, talk, &lead, analysis, now_ms).await,
+        None => Ok(()),
+    }
+}
+
+/// Where a contact comes from.
+pub(super) struct Of<'a> {
+    pub(super) tenant: TenantId,
+    pub(super) livemode: bool,
+    pub(super) call: &'a str,
+    pub(super) agent: Option<&'a str>,
+}
+
+/// Makes a lead or fills the gaps of the one that there is, with its event. None: that call's lead was deleted and stays so.
+pub(super) async fn keep(tx: &mut AnyConnection, of: &Of<'_>, contact: &Contact) -> Result<Option<Lead>, sqlx::Error> {
+    let known = rows::known(tx, of.tenant, of.call, contact.email.as_deref(), contact.phone.as_deref()).await?;
+    match known {
+        Some((_, true)) => Ok(None),
         Some((id, false)) => {
-            let Some(before) = rows::find(tx, talk.tenant, &id).await? else { return Ok(()) };
+            let Some(before) = rows::find(tx, of.tenant, &id).await? else { return Ok(None) };
             let form = filled(&before.form, contact);
             if form == before.form {
-                before
-            } else {
-                let after = rows::update(tx, talk.tenant, talk.livemode, &id, before.version, &form).await?;
-                after.unwrap_or(before)
+                return Ok(Some(before));
             }
+            let after = rows::update(tx, of.tenant, of.livemode, &id, before.version, &form).await?;
+            Ok(Some(after.unwrap_or(before)))
         }
         None => {
             let form = filled(&LeadForm { stage: STAGES[0].into(), ..LeadForm::default() }, contact);
-            rows::insert(tx, talk.tenant, talk.livemode, Some(&call), talk.agent_id.as_deref(), &form).await?
+            rows::insert(tx, of.tenant, of.livemode, Some(of.call), of.agent, &form).await.map(Some)
         }
-    };
-    mails(tx, talk, &lead, analysis, now_ms).await
+    }
 }
 
 /// The form with what it lacked; what somebody wrote before is not overruled by what a machine heard.

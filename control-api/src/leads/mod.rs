@@ -1,6 +1,7 @@
 //! Leads: who called and may become a customer, what was noted about them, and the mail that goes to them.
 
 mod capture;
+mod collect;
 mod follow_up;
 pub(crate) mod rows;
 pub(crate) mod templates;

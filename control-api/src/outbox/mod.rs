@@ -24,7 +24,7 @@ pub(crate) use pattern::Patterns;
 pub(crate) use published::{Published, purge_cursor};
 pub(crate) use rollups::Rollups;
 pub use settings::EventsSettings;
-pub use webhooks::{Guard, Lookup, UrlRefused, WebhookSender};
+pub use webhooks::WebhookSender;
 
 use crate::{
     Store,

@@ -11,8 +11,9 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use control_api::{
-    AgentChoice, App, BoxFuture, DialRefused, DialRequest, Ended, Entry, Guard, Health, Hub, Journal, LiveCall,
-    NewCall, NodeInfo, NodeKey, NotActive, Settings, StoreDirectory, Switchboard, WebhookSender, router,
+    AgentCheck, App, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard, Health, Hub,
+    Journal, LiveCall, NewCall, NodeInfo, NodeKey, NotActive, Settings, Shelves, StoreDirectory, Switchboard,
+    ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};
@@ -34,13 +35,10 @@ impl Switchboard for Fake {
             if self.draining.load(Ordering::Relaxed) {
                 return Err(DialRefused::Draining);
             }
-            match &request.agent {
-                AgentChoice::Named(name) if name != "receptionist" => return Err(DialRefused::UnknownAgent),
-                _ => {}
-            }
             let mut new = new_call(request.tenant, Direction::Outbound, control_api::now_ms());
             new.to = request.to.clone();
             new.variables = request.variables.clone();
+            (new.agent_id, new.agent_version) = (request.agent_id, request.agent_version);
             self.journal.write(request.call, Entry::Created(Box::new(new)));
             self.journal.write(request.call, status(Status::Initiating, control_api::now_ms()));
             self.live.lock().unwrap().push(live(request.call, request.tenant));
@@ -96,6 +94,62 @@ pub(crate) fn node_info(id: &str) -> NodeInfo {
 /// Sends webhooks to this machine.
 pub(crate) fn sender() -> WebhookSender {
     WebhookSender::new(Guard::new(true)).unwrap()
+}
+
+/// The conversation's machines themselves, without engines behind them.
+pub(crate) struct Machines;
+
+impl AgentCheck for Machines {
+    fn check(&self, agent: &AgentSpec) -> Found {
+        let found = pipeline::agent::check(agent);
+        Found { faults: found.faults, warnings: found.warnings }
+    }
+
+    fn engines(&self) -> Engines {
+        let engine = |provider: pipeline::roster::Provider| Engine {
+            id: provider.id.into(),
+            name: provider.name.into(),
+            needs_key: provider.needs_key,
+            settings_schema: provider.settings,
+            models: provider.models.iter().map(|model| (*model).to_owned()).collect(),
+        };
+        let all = |list: Vec<pipeline::roster::Provider>| list.into_iter().map(engine).collect();
+        Engines {
+            stt: all(pipeline::roster::stt()),
+            llm: all(pipeline::roster::llm()),
+            tts: all(pipeline::roster::tts()),
+            realtime: Vec::new(),
+        }
+    }
+
+    fn voices(&self) -> Vec<Voice> {
+        let voice = |name: &str| Voice {
+            id: format!("builtin:{name}"),
+            provider: "builtin".into(),
+            name: name.to_uppercase(),
+            languages: vec!["en-US".into()],
+            gender: None,
+            sample_url: None,
+            native_ulaw: false,
+        };
+        vec![voice("slt"), voice("kal")]
+    }
+
+    fn speak<'a>(&'a self, voice: &'a str, text: &'a str) -> BoxFuture<'a, Result<Vec<i16>, String>> {
+        let spoken = match voice {
+            "builtin:slt" => Ok(vec![0; text.len() * 400]),
+            _ => Err(format!("there is no voice {voice} on this machine")),
+        };
+        Box::pin(async { spoken })
+    }
+
+    fn operator_key(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn file(&self, name: &str) -> Option<Arc<AgentSpec>> {
+        (name == "receptionist").then(|| Arc::new(AgentSpec::named(name)))
+    }
 }
 
 pub(crate) fn live(id: CallId, tenant: TenantId) -> LiveCall {
@@ -227,6 +281,11 @@ impl Client {
         Self::build(db, hub, settings, sender())
     }
 
+    /// Of a node whose operator lets no request of a tenant go to the node itself.
+    pub(crate) fn strict(db: &Db) -> Self {
+        Self::sending(db, &Hub::new(0), WebhookSender::new(Guard::new(false)).unwrap())
+    }
+
     pub(crate) fn sending(db: &Db, hub: &Hub, sender: WebhookSender) -> Self {
         Self::build(db, hub, Settings::default(), sender)
     }
@@ -238,6 +297,7 @@ impl Client {
             dialled: Mutex::default(),
             draining: AtomicBool::default(),
         });
+        let tools = ToolClient::new(sender.outward().clone());
         let app = App {
             store: db.store.clone(),
             journal: db.journal.clone(),
@@ -249,6 +309,9 @@ impl Client {
             sender,
             seal: seal_key(),
             settings: Arc::new(settings),
+            agents: Arc::new(Machines),
+            tools,
+            shelves: Shelves::new(db.store.clone()),
         };
         Self { router: router(app), board, key: KEY.into() }
     }

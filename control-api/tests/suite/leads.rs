@@ -60,8 +60,7 @@ on_both! {
             (json!({"nme": "x"}), "unknown_field", "nme"), (json!({"version": 9}), "read_only_field", "version"),
             (json!({"tenant_id": "x"}), "read_only_field", "tenant_id"), (json!({"stage": "done"}), "validation_failed", "stage"),
             (json!({"email": "x"}), "validation_failed", "email"), (json!({"score": 101}), "validation_failed", "score"),
-            (json!({"name": "x".repeat(201)}), "validation_failed", "name"), (json!({"name": "a\u{0}b"}), "validation_failed", "name"),
-            (json!({"fields": {"a": "\u{0}"}}), "validation_failed", "fields.a"),
+            (json!({"name": "x".repeat(201)}), "validation_failed", "name"),
         ] {
             let answer = send(&client, "PATCH", &path, "", body.clone()).await;
             let (status, named, at) = answer.error();

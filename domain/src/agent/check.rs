@@ -132,6 +132,10 @@ fn one_tool(agent: &AgentSpec, tool: &Tool, at: &str, faults: &mut Faults) {
     }
 }
 
+/// Headers that belong to the connection.
+const HOPS: [&str; 8] =
+    ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer", "proxy-authorization"];
+
 fn http(tool: &Tool, at: &dyn Fn(&str) -> String, faults: &mut Faults) {
     let config = |key: &str| tool.config.get(key).and_then(Value::as_str);
     match config("method") {
@@ -148,6 +152,35 @@ fn http(tool: &Tool, at: &dyn Fn(&str) -> String, faults: &mut Faults) {
     let headers = tool.config.get("headers");
     if headers.is_some_and(|headers| !headers.as_object().is_some_and(|map| map.values().all(Value::is_string))) {
         faults.invalid(at("config.headers"), "must be an object of strings");
+    }
+    for name in headers.and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            faults.invalid(at("config.headers"), format!("{name:?} is no name of a header"));
+        } else if HOPS.iter().any(|own| name.eq_ignore_ascii_case(own))
+            || name.to_ascii_lowercase().starts_with("webhook-")
+        {
+            faults.invalid(at("config.headers"), format!("{name} is set by the server"));
+        }
+    }
+    if let Some(body) = tool.config.get("body")
+        && !(body.is_null() || body.is_string() || body.is_object() || body.is_array())
+    {
+        faults.invalid(at("config.body"), "must be \"args\", a text, an object or a list");
+    }
+    let extract = tool.config.get("extract");
+    let is_path = |path: &Value| path.as_str().is_some_and(|path| path.starts_with('$'));
+    if extract
+        .is_some_and(|extract| !extract.as_object().is_some_and(|map| map.len() <= 32 && map.values().all(is_path)))
+    {
+        faults.invalid(at("config.extract"), "must be an object of at most 32 paths like $.order.status");
+    }
+    if tool
+        .config
+        .get("credential_id")
+        .is_some_and(|id| !id.is_null() && id.as_str().is_none_or(|id| form::uuid(id).is_err()))
+    {
+        faults.invalid(at("config.credential_id"), "must be a lower-case uuid");
     }
     if tool.config.get("retry").is_some_and(|retry| retry.as_u64().is_none_or(|n| n > 3)) {
         faults.invalid(at("config.retry"), "must be 0 to 3");

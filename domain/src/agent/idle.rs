@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::fault::Warning;
-use super::tools::{Tool, ToolKind};
+use super::tools::ToolKind;
 use super::{AgentSpec, Mode};
 
 /// Path and what happens instead.
@@ -34,7 +34,6 @@ const IDLE: &[(&str, &str)] = &[
     ("consent", "nothing is said about the recording"),
     ("redaction", "nothing is taken out"),
     ("limits.idle_timeout_ms", "there are no web sessions yet"),
-    ("limits.max_tool_calls", "tool calls are not counted"),
     ("limits.max_concurrent", "calls of one agent are not counted"),
     ("voicemail", "machines are not told from people yet"),
     ("transfers", "calls are not handed over yet"),
@@ -43,11 +42,16 @@ const IDLE: &[(&str, &str)] = &[
     ("sip", "headers do not become variables, and calls are answered at once"),
 ];
 
-/// Kinds of tools that run in calls, and the one that a model ends the call by, which it knows by its name.
-fn runs(tool: &Tool) -> bool {
-    matches!(tool.kind, ToolKind::BookSlot | ToolKind::TakeMessage)
-        || (tool.kind == ToolKind::HangUp && tool.name == "hang_up")
-}
+/// Kinds of tools that run in calls.
+const RUNNING: &[ToolKind] = &[
+    ToolKind::BookSlot,
+    ToolKind::CollectLead,
+    ToolKind::HangUp,
+    ToolKind::Http,
+    ToolKind::MarkDoNotCall,
+    ToolKind::SendDtmf,
+    ToolKind::TakeMessage,
+];
 
 pub(super) fn warnings(agent: &AgentSpec) -> Vec<Warning> {
     let (document, bare) = (agent.document(), AgentSpec::default().document());
@@ -65,7 +69,7 @@ pub(super) fn warnings(agent: &AgentSpec) -> Vec<Warning> {
         ));
     }
     for (n, tool) in agent.tools.iter().enumerate() {
-        if tool.enabled && !runs(tool) {
+        if tool.enabled && !RUNNING.contains(&tool.kind) {
             let message = format!("tools of kind {} answer with an error in this version", tool.kind);
             warnings.push(Warning::new(format!("tools[{n}].kind"), message));
         }

@@ -12,7 +12,9 @@ use domain::agent::fault::Fault;
 use domain::agent::opening::FirstSpeaker;
 use domain::agent::records::KnowledgeMode;
 use domain::agent::template;
+use domain::agent::tools::ToolKind;
 use domain::agent::turn::EndPolicy;
+use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 pub use check::{Finding, check};
@@ -167,11 +169,10 @@ fn flow_fault(error: &FlowError) -> Fault {
 
 /// The agent's tools as a model sees them; tools that are switched off are not seen.
 fn tools(agent: &AgentSpec, knowledge: bool) -> Vec<Tool> {
-    let nothing = || serde_json::json!({"type": "object", "properties": {}});
     let own = agent.tools.iter().filter(|tool| tool.enabled).map(|tool| Tool {
         name: tool.name.clone(),
         description: tool.description.clone(),
-        parameters: if tool.parameters.is_null() { nothing() } else { tool.parameters.clone() },
+        parameters: if tool.parameters.is_null() { by_kind(agent, tool) } else { tool.parameters.clone() },
     });
     let ask = knowledge.then(|| Tool {
         name: SEARCH_KNOWLEDGE.into(),
@@ -179,6 +180,55 @@ fn tools(agent: &AgentSpec, knowledge: bool) -> Vec<Tool> {
         parameters: serde_json::json!({"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}),
     });
     own.chain(ask).collect()
+}
+
+/// What a tool without a schema takes, as far as its kind says.
+fn by_kind(agent: &AgentSpec, tool: &domain::agent::tools::Tool) -> serde_json::Value {
+    let texts = |names: Vec<&str>, required: Vec<&str>| {
+        let properties: serde_json::Map<_, _> =
+            names.into_iter().map(|name| (name.to_owned(), json!({"type": "string"}))).collect();
+        json!({"type": "object", "properties": properties, "required": required})
+    };
+    let listed = |key: &str| -> Vec<&str> {
+        tool.config
+            .get(key)
+            .and_then(|list| list.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.as_str())
+            .collect()
+    };
+    match tool.kind {
+        ToolKind::TakeMessage => {
+            let given = listed("fields");
+            texts(if given.is_empty() { vec!["name", "phone", "text"] } else { given }, Vec::new())
+        }
+        ToolKind::CollectLead => {
+            let given = listed("fields");
+            let names = if given.is_empty() { agent.leads.fields.iter().map(String::as_str).collect() } else { given };
+            let required = listed("required").into_iter().filter(|name| names.contains(name)).collect();
+            texts(names, required)
+        }
+        ToolKind::BookSlot => json!({"type": "object", "required": ["at"], "properties": {
+            "at": {"type": "string", "description": "Date and time, as 2026-11-24T10:00"}, "name": {"type": "string"}}}),
+        ToolKind::SendDtmf => json!({"type": "object", "required": ["digits"], "properties": {
+            "digits": {"type": "string", "description": "Keys to press: 0-9, * and #"}}}),
+        ToolKind::Transfer => {
+            let given = listed("destinations");
+            let own = agent.transfers.iter().filter(|one| given.is_empty() || given.contains(&one.name.as_str()));
+            let (mut names, mut told) = (Vec::new(), Vec::new());
+            for transfer in own {
+                names.push(transfer.name.as_str());
+                told.push(format!("{}: {}", transfer.name, transfer.description));
+            }
+            if names.is_empty() {
+                return texts(vec!["destination"], vec!["destination"]);
+            }
+            json!({"type": "object", "required": ["destination"], "properties": {
+                "destination": {"type": "string", "enum": names, "description": told.join("; ")}}})
+        }
+        _ => texts(Vec::new(), Vec::new()),
+    }
 }
 
 /// The tool by which a model asks for knowledge.

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_api::{
-    AgentChoice, Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Hop, Hub, Journal, LiveCall,
-    NotActive, Refused, Route, RouteQuery, Store, StoreDirectory, Switchboard,
+    Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Hop, Hub, Journal, LiveCall, NodeKey, NotActive,
+    Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory, Switchboard, ToolClient,
 };
 use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId};
+use pipeline::agent::{AgentError, Credential, Credentials};
 use pipeline::offline::Speech;
 use pipeline::voice_thread::Voice;
 use sip_stack::{CallHandle, Event, Refusal};
@@ -54,6 +55,12 @@ pub struct Parts {
     /// Numbers, trunks and stored agents.
     pub directory: StoreDirectory,
     /// Who owns the calls that come without a trunk.
+    /// Opens credentials.
+    pub seal: NodeKey,
+    /// Asks servers of tenants.
+    pub tools: ToolClient,
+    /// What agents know.
+    pub shelves: Shelves,
     pub tenant: TenantId,
 }
 
@@ -279,9 +286,65 @@ impl Desk {
         lock(&self.0.bans).last(hops, std::time::Instant::now())
     }
 
+    /// The credentials that an agent names, opened for one call.
+    ///
+    /// # Errors
+    /// The store does not answer, or the node's key does not open them.
+    pub async fn credentials(&self, tenant: TenantId, agent: &AgentSpec) -> Result<Credentials, AgentError> {
+        let opened = self.store.open_credentials(&self.seal, tenant, agent).await;
+        let opened =
+            opened.map_err(|error| AgentError::Setting { path: "credential_id".into(), reason: error.to_string() })?;
+        let credential = |found: control_api::Opened| Credential { secret: found.secret, base_url: found.base_url };
+        Ok(opened.into_iter().map(|(id, found)| (id, credential(found))).collect())
+    }
+
+    /// What a stored agent knows. Without its documents an agent still talks: that they cannot be read is for the log.
+    pub async fn shelf(&self, tenant: TenantId, agent: Option<AgentId>) -> Option<Arc<Shelf>> {
+        match self.shelves.of(tenant, agent?).await {
+            Ok(shelf) => shelf,
+            Err(error) => {
+                tracing::error!(%error, "the agent's documents cannot be read");
+                None
+            }
+        }
+    }
+
+    /// The agent as it can be run: without a model it needs a flow, and the receptionist lends it hers with all that belongs to it.
+    #[must_use]
+    pub fn runnable(&self, agent: &Arc<AgentSpec>) -> Arc<AgentSpec> {
+        if !pipeline::agent::needs_flow(agent) || !agent.flow.is_null() {
+            return agent.clone();
+        }
+        let Some(receptionist) = self.agent("demo") else { return agent.clone() };
+        let mut whole = (**agent).clone();
+        whole.flow = receptionist.flow.clone();
+        if whole.greeting.text.is_empty() {
+            whole.greeting.clone_from(&receptionist.greeting);
+        }
+        let named = |name: &str| agent.tools.iter().any(|tool| tool.name == name);
+        whole.tools.extend(receptionist.tools.iter().filter(|tool| !named(&tool.name)).cloned());
+        Arc::new(whole)
+    }
+
     /// A gateway has failed.
     pub(super) fn ban(&self, hop: &Hop, until: std::time::Instant) {
         lock(&self.0.bans).ban(hop, until);
+    }
+
+    fn ready(&self, route: Route) -> Route {
+        Route { agent: self.runnable(&route.agent), ..route }
+    }
+
+    /// A number of the house's tenant, or the id of one of its stored agents, called from a trusted network without a trunk.
+    async fn inside(&self, query: &RouteQuery) -> Result<Route, Refused> {
+        let route = match query.to.expose().parse::<AgentId>() {
+            Ok(id) => {
+                let found = self.directory.agent_by_id(self.tenant, id).await?;
+                found.map(|(agent, version)| Route::to_agent(self.tenant, agent, id, version))
+            }
+            Err(_) => self.directory.route_inside(query, self.tenant).await?,
+        };
+        route.map(|route| self.ready(route)).ok_or(Refused::UnknownNumber)
     }
 
     fn is_trusted(&self, source: IpAddr) -> bool {
@@ -305,7 +368,7 @@ impl Directory for Desk {
             // One answer for strangers, whether or not the address exists.
             let trusted = self.is_trusted(query.source.ip());
             match self.directory.route(&query).await {
-                Ok(Some(route)) => return Ok(route),
+                Ok(Some(route)) => return Ok(self.ready(route)),
                 // A trunk on a trusted network does not take away what may be called without one.
                 Err(Refused::UnknownNumber) if trusted => {}
                 Err(refused) => return Err(refused),
@@ -318,13 +381,10 @@ impl Directory for Desk {
                 }
                 name => match self.agent(name) {
                     Some(agent) => agent,
-                    None => {
-                        let inside = self.directory.route_inside(&query, self.tenant).await?;
-                        return inside.ok_or(Refused::UnknownNumber);
-                    }
+                    None => return self.inside(&query).await,
                 },
             };
-            Ok(Route::to_stand_in(self.tenant, agent))
+            Ok(self.ready(Route::to_stand_in(self.tenant, agent)))
         })
     }
 }
@@ -332,19 +392,8 @@ impl Directory for Desk {
 impl Switchboard for Desk {
     fn dial<'a>(&'a self, request: DialRequest) -> BoxFuture<'a, Result<(), DialRefused>> {
         Box::pin(async move {
-            let (agent, stored) = match &request.agent {
-                AgentChoice::Inline(agent) => (Arc::new((**agent).clone()), None),
-                AgentChoice::Named(name) => match name.parse::<AgentId>() {
-                    Ok(id) => {
-                        let found = self.directory.agent_by_id(request.tenant, id).await;
-                        let found = found.map_err(|_| DialRefused::StoreUnavailable)?;
-                        let (agent, version) = found.ok_or(DialRefused::UnknownAgent)?;
-                        (agent, Some((id, version)))
-                    }
-                    Err(_) => (self.agent(name).ok_or(DialRefused::UnknownAgent)?, None),
-                },
-            };
-            outbound::dial(self.clone(), request, agent, stored).await
+            let agent = self.runnable(&request.agent);
+            outbound::dial(self.clone(), request, agent).await
         })
     }
 

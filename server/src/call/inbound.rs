@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use control_api::{Directory, Item, LiveCall, NewCall, RouteQuery};
 use domain::phone::E164;
-use domain::{CallId, Channel, Direction, EndedReason, Pii, Status};
-use serde_json::Map;
+use domain::{AgentSpec, CallId, Channel, Direction, EndedReason, Pii, Status};
+use serde_json::{Map, Value};
 use sip_stack::{CallHandle, Cause, Event, Invite, Refusal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
@@ -60,6 +60,9 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         Ok(seat) => seat,
         Err(refused) => return desk.sip.reject(call, refusal(refused)),
     };
+    // What the agent declares, and over it what rule and headers say.
+    let mut variables = domain::agent::variables::defaults(&route.agent.prompt.variables);
+    variables.extend(route.variables);
     let created = NewCall {
         tenant: route.tenant,
         livemode: route.livemode,
@@ -72,8 +75,8 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         agent_id: route.agent_id,
         agent_version: route.agent_version,
         config: serde_json::to_value(&*route.agent).ok(),
-        variables: route.variables,
-        metadata: Map::new(),
+        variables,
+        metadata: metadata(&route.agent),
         sip_call_id: Some(invite.call_id.clone()),
         node_id: desk.house.node.clone(),
         boot_id: desk.house.boot,
@@ -99,7 +102,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         None => (sip_stack::offer::offer(&ability), None),
     };
     session.status(Status::Initiating, None);
-    let talk = match session.prepare() {
+    let talk = match session.prepare().await {
         Ok(talk) => talk,
         Err(error) => {
             tracing::error!(call_id = %id, %error, "the agent cannot be run");
@@ -128,6 +131,11 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         },
     };
     session.run(Answered { ports, plan, ability, talk, events }).await;
+}
+
+/// The agent's own notes stand on each of its calls.
+fn metadata(agent: &AgentSpec) -> Map<String, Value> {
+    agent.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect()
 }
 
 async fn gave_up(events: &mut UnboundedReceiver<Event>) -> Cause {

@@ -1,14 +1,15 @@
 //! One call, from INVITE to its last row: the only folder where SIP, media, conversation and records meet.
 //!
 //! `desk` (who is live, who answers) → `inbound` or `outbound` (until the answer) → `session` (until the end), with
-//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `tools` (what agents can do), `bounds` (of trunks), `credit` and `meter` (what the call may
-//! cost), `metrics` and `record` (the stereo file) beside it.
+//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `toolbox` and `tools` (what agents can do), `known` (what they know), `bounds` (of
+//! trunks), `credit` and `meter` (what the call may cost), `metrics` and `record` (the stereo file) beside it.
 
 mod bounds;
 pub mod credit;
 pub mod desk;
 mod facts;
 mod inbound;
+mod known;
 pub mod leg;
 pub mod line;
 mod meter;
@@ -16,4 +17,5 @@ mod metrics;
 mod outbound;
 pub mod record;
 mod session;
+mod toolbox;
 mod tools;

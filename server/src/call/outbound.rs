@@ -8,7 +8,7 @@ use control_api::{
     Admission, DialRefused, DialRequest, Forbidden, Hop, Item, LiveCall, NewCall, NoPlan, NotAdmitted, Plan, PlanQuery,
     Transport, permits,
 };
-use domain::{AgentId, AgentSpec, Channel, Direction, EndedReason, Status};
+use domain::{AgentSpec, Channel, Direction, EndedReason, Status};
 use sip_stack::offer::Ability;
 use sip_stack::{Cause, Event};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -20,12 +20,7 @@ use super::leg;
 use super::session::{Answered, Session};
 
 /// Accepts the request, makes the row, and lets the INVITE leave.
-pub(super) async fn dial(
-    desk: Desk,
-    request: DialRequest,
-    agent: Arc<AgentSpec>,
-    stored: Option<(AgentId, i64)>,
-) -> Result<(), DialRefused> {
+pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>) -> Result<(), DialRefused> {
     let query = PlanQuery {
         call: request.call,
         tenant: request.tenant,
@@ -68,6 +63,10 @@ pub(super) async fn dial(
         max_cost_micros: agent.limits.max_cost_micros.map(|micros| i64::try_from(micros).unwrap_or(i64::MAX)),
     };
     let credit = desk.credit(&admission).await.map_err(no_credit)?;
+    // The agent's own notes, and over them the call's.
+    let mut notes: serde_json::Map<_, _> =
+        agent.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    notes.extend(request.metadata.clone());
     let created = NewCall {
         tenant: request.tenant,
         livemode: request.livemode,
@@ -77,11 +76,11 @@ pub(super) async fn dial(
         to: request.to.clone(),
         number_id: plan.number,
         trunk_id: plan.trunk,
-        agent_id: stored.map(|(id, _)| id),
-        agent_version: stored.map(|(_, version)| version),
+        agent_id: request.agent_id,
+        agent_version: request.agent_version,
         config: serde_json::to_value(&*agent).ok(),
         variables: request.variables.clone(),
-        metadata: request.metadata.clone(),
+        metadata: notes,
         sip_call_id: None,
         node_id: desk.house.node.clone(),
         boot_id: desk.house.boot,
@@ -119,7 +118,7 @@ fn no_credit(why: NoCredit) -> DialRefused {
 
 /// Tries the gateways one after the other until one answers, all have failed, or patience ends.
 async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring: Duration) {
-    let talk = match session.prepare() {
+    let talk = match session.prepare().await {
         Ok(talk) => talk,
         Err(error) => {
             tracing::error!(call_id = %session.id(), %error, "the agent cannot be run");

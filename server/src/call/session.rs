@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use control_api::{Admission, DialRequest, Ended, Entry, Item, LiveEvent, NewCall, RecordingStage, RecordingState};
 use domain::event::{Live, Name};
-use domain::{AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
-use pipeline::agent::{AgentError, Credentials, Surroundings};
+use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
+use pipeline::agent::{AgentError, Library, Surroundings};
 use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Spoken};
 use pipeline::turn::Cause as TurnCause;
 use pipeline::voice_thread::{Echo, Prompt, Seat as VoiceSeat, Talk, Tap};
@@ -19,9 +19,11 @@ use wire::media::Ports;
 use super::credit::{self, Credit, CreditEvent, NoCredit};
 use super::desk::{BENCH, Desk, ECHO, Seat};
 use super::facts::{About, facts, number};
+use super::known::Known;
+use super::leg;
 use super::line::Rings;
 use super::record::Recording;
-use super::{leg, tools};
+use super::toolbox::{Done, Owner, Toolbox};
 
 /// A caller from whom nothing comes for so long is gone.
 const RTP_TIMEOUT_MS: u32 = 30_000;
@@ -65,6 +67,9 @@ pub(super) struct Session {
     pub(super) call: CallHandle,
     /// Who talks.
     pub(super) agent: Arc<AgentSpec>,
+    agent_id: Option<AgentId>,
+    /// What the agent can do besides talking.
+    toolbox: Toolbox,
     direction: Direction,
     from: String,
     to: String,
@@ -102,6 +107,8 @@ impl Session {
         let configured = Duration::from_secs(desk.house.config.limits.call_s);
         let session = Self {
             call,
+            agent_id: created.agent_id,
+            toolbox: Toolbox::new(desk.clone(), agent.clone(), Owner::of(seat.id, &created)),
             direction: created.direction,
             from: created.from.expose().clone(),
             to: created.to.expose().clone(),
@@ -201,7 +208,7 @@ impl Session {
     }
 
     /// Opens what the agent needs and begins its greeting.
-    pub(super) fn prepare(&mut self) -> Result<Talker, AgentError> {
+    pub(super) async fn prepare(&mut self) -> Result<Talker, AgentError> {
         match self.agent.name.as_str() {
             ECHO => return Ok(Talker::Subject(Box::new(Echo))),
             BENCH => return Ok(Talker::Subject(Box::<Prompt>::default())),
@@ -215,12 +222,19 @@ impl Session {
             variables: &self.variables,
         };
         let facts = facts(&self.agent, &about);
+        let credentials = self.desk.credentials(self.tenant, &self.agent).await?;
+        let shelf = self.desk.shelf(self.tenant, self.agent_id).await;
+        let known = shelf.map(|shelf| Arc::new(Known { shelf, settings: self.agent.knowledge.clone() }));
+        let library = known.clone().map(|library| library as Arc<dyn Library>);
+        let secrets = credentials.iter().map(|(id, credential)| (id.clone(), credential.secret.clone())).collect();
+        let variables = facts.variables.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        self.toolbox.equip(known, secrets, variables);
         let orders = self.inbox.take().unwrap_or_else(|| unbounded_channel().1);
         let around = Surroundings {
             speech: self.desk.speech.as_ref(),
             outbound: self.direction == Direction::Outbound,
-            credentials: &Credentials::new(),
-            library: None,
+            credentials: &credentials,
+            library,
             facts,
             events: self.tell.clone(),
             orders,
@@ -295,6 +309,7 @@ impl Session {
                 Some(event) = self.told.recv() => if let Some(reason) = self.heed(event).await {
                     break (reason, true);
                 },
+                done = self.toolbox.next() => self.tool_done(done),
                 reason = self.seat.ends.recv() => break (reason.unwrap_or(EndedReason::Internal), true),
                 () = &mut limit => break (EndedReason::MaxDuration, true),
                 event = credit_event(&mut credit) => if let Some(reason) = self.heed_credit(event) {
@@ -310,6 +325,9 @@ impl Session {
         // Measurements have no conversation, and nobody took their inbox.
         if self.inbox.is_none() && timeout(CLOSING, self.last_words()).await.is_err() {
             tracing::warn!(call_id = %self.seat.id, "the conversation did not close in time");
+        }
+        for done in self.toolbox.close() {
+            self.write(done.event());
         }
         self.flush_spoken();
         let stats = control.stats();
@@ -452,7 +470,12 @@ impl Session {
                     TurnCause::MaxCall => EndedReason::MaxDuration,
                 });
             }
-            ConversationEvent::Silent { .. } | ConversationEvent::ToolCancelled { .. } => {}
+            ConversationEvent::ToolCancelled { id } => {
+                if let Some(done) = self.toolbox.stop(&id) {
+                    self.write(done.event());
+                }
+            }
+            ConversationEvent::Silent { .. } => {}
             // Before a BYE it means that the line or the voice thread let go: there is nobody left to talk.
             ConversationEvent::Closed => {
                 self.closed = true;
@@ -500,20 +523,28 @@ impl Session {
     }
 
     async fn run_tool(&mut self, id: String, name: String, arguments: &str) {
-        let began = Instant::now();
-        let shown: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
-        let data = json!({"invocation_id": id, "tool": name, "arguments": shown});
-        self.write(Entry::Event { name: Name::ToolStarted, data });
-        let (store, tenant) = (&self.desk.store, self.desk.tenant);
-        let outcome = tools::run(store, tenant, self.seat.id, id, &name, arguments).await;
-        let duration_ms = began.elapsed().as_millis() as u64;
-        let data = json!({"invocation_id": outcome.result.id, "tool": name, "ok": outcome.result.ok, "duration_ms": duration_ms,
-                          "result_excerpt": outcome.result.text.chars().take(200).collect::<String>()});
-        self.write(Entry::Event { name: Name::ToolFinished, data });
-        if let Some(entry) = outcome.entry {
+        let (started, done) = self.toolbox.begin(id, name, arguments).await;
+        self.write(started);
+        if let Some(done) = done {
+            self.tool_done(done);
+        }
+    }
+
+    /// What a tool made is written, what it asks is done, and whoever decides learns of it.
+    fn tool_done(&mut self, done: Done) {
+        self.write(done.event());
+        let Done { result, entry, asks, .. } = done;
+        if let Some(entry) = entry {
             self.write(entry);
         }
-        let _ = self.orders.send(Order::ToolResult(outcome.result));
+        if !asks.keys.is_empty() {
+            let _ = self.orders.send(Order::SendKeys(asks.keys));
+        }
+        if asks.end {
+            let text = asks.say.unwrap_or_else(|| "Goodbye.".to_owned());
+            let _ = self.orders.send(Order::Say { text, ends: true });
+        }
+        let _ = self.orders.send(Order::ToolResult(result));
     }
 }
 

@@ -21,9 +21,8 @@ pub(super) async fn run(
     call: CallId,
     id: String,
     name: &str,
-    arguments: &str,
+    arguments: Value,
 ) -> Outcome {
-    let arguments: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
     let done = match name {
         "book_slot" => book(store, tenant, call, arguments).await,
         "take_message" => take(store, tenant, call, arguments).await,

@@ -1,6 +1,7 @@
 //! Whole calls with real clients, a file for each thing that is proven. One binary: they share a network namespace.
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod bad_input;
 mod barge_in;
 mod booking;

@@ -6,14 +6,15 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{AgentSpec, CallId, Direction, EndedReason, NumberId, Status, TrunkId, agent::fault::Fault};
+use domain::{CallId, Direction, EndedReason, NumberId, Status, TrunkId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
-    AgentChoice, DialRefused, DialRequest,
+    DialRefused, DialRequest,
+    agents::choose::{Wish, choose},
     http::{
         State,
         actor::Actor,
@@ -128,6 +129,12 @@ pub(crate) struct NewCallBody {
     trunk_id: Option<TrunkId>,
     /// Id of a stored agent or name of an agent file. One of `agent_id` and `agent` is needed.
     agent_id: Option<String>,
+    /// Of a stored agent: a number, or `latest`.
+    #[schema(value_type = Option<Object>)]
+    agent_version: Option<Value>,
+    /// A merge patch of the agent, for this call only; engines, hooks and transfers only with the scope `agents:write`.
+    #[schema(value_type = Option<Object>)]
+    overrides: Option<Value>,
     /// A whole agent, for this call only.
     #[schema(value_type = Option<Object>)]
     agent: Option<Value>,
@@ -160,7 +167,15 @@ pub(crate) async fn create(
     body::Json(new): body::Json<NewCallBody>,
 ) -> Result<Response, ApiError> {
     actor.needs("calls:write")?;
-    let agent = check(&new)?;
+    check(&new)?;
+    let wish = Wish {
+        agent_id: new.agent_id.as_deref(),
+        agent: new.agent.as_ref(),
+        agent_version: new.agent_version.as_ref(),
+        overrides: new.overrides.as_ref(),
+        variables: &new.variables,
+    };
+    let chosen = choose(&state, &actor, &wish).await?;
     if !actor.livemode {
         // Test calls reach no trunk; the numbers that stand in for one come with the trunks.
         return Err(forbidden("a test key cannot dial"));
@@ -173,8 +188,10 @@ pub(crate) async fn create(
         to: new.to.into(),
         from: new.from.map(Into::into),
         trunk: new.trunk_id,
-        agent,
-        variables: new.variables,
+        agent: chosen.agent,
+        agent_id: chosen.id,
+        agent_version: chosen.version,
+        variables: chosen.variables,
         metadata: new.metadata,
         ring_timeout_ms: new.ring_timeout_ms,
         max_duration_ms: new.max_duration_ms,
@@ -259,7 +276,6 @@ fn forbidden(message: &str) -> ApiError {
 
 fn refused(refusal: DialRefused) -> ApiError {
     match refusal {
-        DialRefused::UnknownAgent => ApiError::not_found().at("agent_id"),
         DialRefused::BadAddress => ApiError::invalid("to", "this node cannot dial that address"),
         DialRefused::Forbidden(why) => forbidden(&format!("that destination is not allowed: {why}")),
         DialRefused::CallerIdNotOwned => {
@@ -287,7 +303,7 @@ fn refused(refusal: DialRefused) -> ApiError {
     }
 }
 
-fn check(new: &NewCallBody) -> Result<AgentChoice, ApiError> {
+fn check(new: &NewCallBody) -> Result<(), ApiError> {
     if !is_address(&new.to) {
         return Err(ApiError::invalid(
             "to",
@@ -312,18 +328,10 @@ fn check(new: &NewCallBody) -> Result<AgentChoice, ApiError> {
     if new.metadata.len() > 20 || !new.metadata.values().all(short) {
         return Err(ApiError::invalid("metadata", "metadata is at most 20 strings of at most 500 characters"));
     }
-    match (&new.agent_id, &new.agent) {
-        (Some(id), None) if (1..=100).contains(&id.chars().count()) => Ok(AgentChoice::Named(id.clone())),
-        (Some(_), None) => Err(ApiError::invalid("agent_id", "agent_id has 1 to 100 characters")),
-        (None, Some(agent)) => {
-            let agent = AgentSpec::read(agent).map_err(|faults| {
-                let fault = faults.into_iter().next().unwrap_or_else(|| Fault::invalid("", "cannot be read"));
-                ApiError::new(StatusCode::BAD_REQUEST, fault.code, fault.message).at(format!("agent.{}", fault.field))
-            })?;
-            Ok(AgentChoice::Inline(Box::new(agent)))
-        }
-        _ => Err(ApiError::invalid("agent_id", "exactly one of agent_id and agent is needed")),
+    if new.agent_id.as_ref().is_some_and(|id| !(1..=100).contains(&id.chars().count())) {
+        return Err(ApiError::invalid("agent_id", "agent_id has 1 to 100 characters"));
     }
+    Ok(())
 }
 
 fn of_live(call: &crate::LiveCall) -> Call {

@@ -23,7 +23,7 @@ pub(super) mod people;
 pub(super) mod recording;
 pub(super) mod records;
 pub(super) mod report;
-mod routing;
+pub(super) mod routing;
 pub(super) mod stats;
 pub(super) mod taken;
 pub(super) mod templates;

@@ -57,7 +57,7 @@ pub(super) async fn agents(db: &mut AnyConnection, tenant: TenantId, ids: &[Agen
 }
 
 /// Whether the tenant wants `If-Match` with every change.
-pub(super) async fn if_match_required(state: &State, actor: &Actor) -> Result<bool, ApiError> {
+pub(crate) async fn if_match_required(state: &State, actor: &Actor) -> Result<bool, ApiError> {
     let settings: String = sqlx::query_scalar("SELECT settings FROM tenants WHERE id = $1")
         .bind(actor.tenant.to_string())
         .fetch_one(state.app.store.pool())

@@ -2,17 +2,15 @@
 
 mod deliver;
 mod fanout;
-mod guard;
 mod hooks;
 mod letters;
 mod schedule;
 mod send;
 mod settle;
-mod sign;
+pub(crate) mod sign;
 
 pub(crate) use deliver::{Post, PostSettings, letter};
 pub(crate) use fanout::FanOut;
-pub use guard::{Guard, Lookup, UrlRefused};
 pub(crate) use hooks::{Draft, Hook, MOST, Ordering, delete, find, insert, rotate, update};
 pub(crate) use letters::{DeliveryFilter, DeliveryRow, Replay, replay};
 pub(crate) use send::Attempt;

@@ -2,18 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{Method, StatusCode, header};
 use serde_json::{Map, Value};
 
-use super::{
-    guard::{Guard, UrlRefused},
-    sign::{Secret, signatures},
-};
+use super::sign::{Secret, signatures};
+use crate::net::{self, Guard, Outward};
 
 /// From the first byte out to the status line in.
 const ALL: Duration = Duration::from_secs(10);
-/// To the end of the TLS handshake.
-const CONNECT: Duration = Duration::from_secs(3);
 /// What is kept of an answer's body, bytes.
 const HEAD: usize = 1024;
 
@@ -61,11 +57,7 @@ pub(crate) struct Letter {
 
 /// Sends webhooks; keeps connections open between them. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct WebhookSender {
-    guard: Guard,
-    public: Client,
-    loopback: Client,
-}
+pub struct WebhookSender(Outward);
 
 impl WebhookSender {
     /// A sender to where the guard lets it.
@@ -73,25 +65,16 @@ impl WebhookSender {
     /// # Errors
     /// The system has no certificates to check receivers by.
     pub fn new(guard: Guard) -> Result<Self, reqwest::Error> {
-        // Another part of the process may have chosen the same provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = |plain: bool| {
-            Client::builder()
-                .dns_resolver(guard.resolver(plain))
-                .redirect(redirect::Policy::none())
-                // A proxy would resolve the name again.
-                .no_proxy()
-                .https_only(!plain)
-                .user_agent("Sidetone/1")
-                .connect_timeout(CONNECT)
-                .pool_idle_timeout(Duration::from_secs(30))
-                .build()
-        };
-        Ok(Self { public: client(false)?, loopback: client(true)?, guard })
+        Outward::new(guard).map(Self)
+    }
+
+    /// The way its letters take, for other requests to servers that tenants name.
+    pub fn outward(&self) -> &Outward {
+        &self.0
     }
 
     pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
+        self.0.guard()
     }
 
     /// Sends one letter. `now_s`: the time the receiver reads, Unix seconds.
@@ -104,9 +87,8 @@ impl WebhookSender {
 
     async fn exchange(&self, letter: &Letter, now_s: i64) -> Attempt {
         let failed = |error| Attempt { error: Some(error), ..Attempt::default() };
-        let Ok(url) = self.guard.read(&letter.url) else { return failed("url_forbidden") };
-        let client = if url.scheme() == "https" { &self.public } else { &self.loopback };
-        let mut request = client.post(url);
+        let Ok(url) = self.guard().read(&letter.url) else { return failed("url_forbidden") };
+        let mut request = self.0.request(Method::POST, url);
         for (name, value) in &letter.headers {
             request = request.header(name, value.as_str().unwrap_or_default());
         }
@@ -155,24 +137,11 @@ impl WebhookSender {
 
 /// The word for what the client could not do.
 fn word(error: &reqwest::Error) -> &'static str {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.is::<UrlRefused>() {
-            return "url_forbidden";
-        }
-        if cause.is::<rustls::Error>() {
-            return "tls_failed";
-        }
-        // An io::Error shows what it wraps only this way.
-        if let Some(wrapped) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-            if wrapped.is::<UrlRefused>() {
-                return "url_forbidden";
-            }
-            if wrapped.is::<rustls::Error>() {
-                return "tls_failed";
-            }
-        }
-        source = cause.source();
+    if net::refusal(error).is_some() {
+        return "url_forbidden";
+    }
+    if net::cause::<rustls::Error>(error).is_some() {
+        return "tls_failed";
     }
     if error.is_timeout() {
         "timeout"

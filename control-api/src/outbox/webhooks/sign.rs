@@ -24,6 +24,12 @@ impl Secret {
         Self(bytes)
     }
 
+    /// From what its owner wrote: `whsec_…` is its base64, anything else is the key itself.
+    pub(crate) fn read(text: &str) -> Self {
+        let encoded = text.strip_prefix(PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
+        Self(encoded.unwrap_or_else(|| text.as_bytes().to_vec()))
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,6 +1,6 @@
 //! Rows of `do_not_call`.
 
-use domain::{TenantId, phone::E164};
+use domain::{CallId, TenantId, phone::E164};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use crate::{
@@ -36,6 +36,25 @@ impl Store {
             })
         };
         self.fetch(sql, values).await?.iter().map(read).collect()
+    }
+
+    /// Lists the number of somebody who said so on a call; one that is listed already stays as it is.
+    ///
+    /// # Errors
+    /// The store failed: nothing is listed.
+    pub async fn mark_do_not_call(&self, tenant: TenantId, call: CallId, e164: &E164) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO do_not_call (tenant_id, e164, reason, call_id, created_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (tenant_id, e164) DO NOTHING",
+        )
+        .bind(tenant.to_string())
+        .bind(e164.as_str())
+        .bind("asked for on a call")
+        .bind(call.to_string())
+        .bind(crate::time::now_ms())
+        .execute(self.pool())
+        .await
+        .map(drop)
     }
 }
 

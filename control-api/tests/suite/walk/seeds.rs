@@ -19,6 +19,8 @@ fn posted() -> Vec<(&'static str, Value)> {
         ("/api/v1/api-keys", json!({"name": MARK, "scopes": ["calls:read"]})),
         ("/api/v1/trunks", json!({"name": MARK, "gateways": [{"host": "9.9.9.9"}]})),
         ("/api/v1/dispatch-rules", json!({"name": MARK, "action": {"kind": "reject"}})),
+        ("/api/v1/agents", json!({"name": MARK, "tools": [{"name": "bye", "kind": "hang_up"}]})),
+        ("/api/v1/credentials", json!({"provider": "openai", "name": MARK, "secret": "sk-zzyzx-0123456789"})),
         ("/api/v1/leads", json!({"name": MARK, "email": "zzyzx@example.com"})),
         ("/api/v1/webhooks", json!({"url": "http://127.0.0.1:59999/hook", "description": MARK})),
         ("/api/v1/email-templates", json!({"name": MARK, "subject": MARK, "body_text": "Hello"})),
@@ -36,6 +38,12 @@ impl Seeds {
             assert_eq!(answer.status, 201, "{collection}: {}", answer.text());
             made.insert(collection.to_owned(), answer.json()["id"].as_str().unwrap().to_owned());
         }
+        let agent = format!("/api/v1/agents/{}", made["/api/v1/agents"]);
+        let tool = client.get(&agent).await.json()["tools"][0]["id"].as_str().unwrap().to_owned();
+        made.insert("/api/v1/agents/{id}/tools".into(), tool);
+        let text = client.post(&format!("{agent}/knowledge"), json!({"title": MARK, "text": MARK})).await.json();
+        made.insert("/api/v1/agents/{id}/knowledge".into(), text["id"].as_str().unwrap().to_owned());
+        made.insert("/api/v1/agents/{id}/versions".into(), "1".into());
         let number = json!({"e164": "+12125550188", "carrier": "none", "trunk_id": made["/api/v1/trunks"]});
         let number = client.post("/api/v1/numbers", number).await.json();
         made.insert("/api/v1/numbers".into(), number["id"].as_str().unwrap().into());
