@@ -76,6 +76,17 @@ impl Bouncer {
         Bouncer { config, sources: HashMap::new() }
     }
 
+    pub(crate) fn exempt(&mut self, networks: Vec<(IpAddr, u8)>) {
+        self.sources.retain(|source, _| !networks.iter().any(|network| contains(*network, *source)));
+        self.config.exempt = networks;
+    }
+
+    pub(crate) fn pardon(&mut self, source: IpAddr) {
+        if let Some(known) = self.sources.get_mut(&source) {
+            known.offences = known.offences.saturating_sub(1);
+        }
+    }
+
     pub(crate) fn manner(&mut self, now: Instant, source: IpAddr) -> Manner {
         let Some(known) = self.sources.get_mut(&source) else { return Manner::Polite };
         match known.banned_until {

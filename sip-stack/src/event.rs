@@ -95,6 +95,24 @@ pub struct Outgoing {
     pub alternates: Vec<Flow>,
     /// What challenges are answered with, for the INVITE and everything after it in the same call.
     pub credentials: Option<Credentials>,
+    /// How many hops it may take.
+    pub max_forwards: u8,
+    /// How often the session must prove that it lives, instead of what the endpoint's configuration says.
+    pub session_expires: Option<Duration>,
+    /// Reliable provisional answers (RFC 3262).
+    pub reliable: Reliable,
+}
+
+/// What an INVITE of ours says about reliable provisional answers (RFC 3262 §4).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reliable {
+    /// Nothing: the peer sends none.
+    Off,
+    /// We can take them.
+    #[default]
+    Supported,
+    /// We want no others.
+    Required,
 }
 
 impl Outgoing {
@@ -109,6 +127,9 @@ impl Outgoing {
             routes: Vec::new(),
             alternates: Vec::new(),
             credentials: None,
+            max_forwards: 70,
+            session_expires: None,
+            reliable: Reliable::default(),
         }
     }
 }
@@ -263,6 +284,15 @@ pub enum Event {
         /// For how long.
         duration: Duration,
     },
+    /// A watched peer answered, or did not.
+    Pinged {
+        /// Which.
+        peer: PeerHandle,
+        /// What it said; 408 when it said nothing.
+        status: u16,
+        /// How long the answer took.
+        rtt: Duration,
+    },
     /// A watched peer takes calls again.
     PeerUp {
         /// Which.
@@ -304,6 +334,7 @@ impl Event {
             | Event::Registered { .. }
             | Event::RegisterFailed { .. }
             | Event::Unregistered { .. }
+            | Event::Pinged { .. }
             | Event::PeerUp { .. }
             | Event::PeerDown { .. } => None,
         }

@@ -77,6 +77,17 @@ pub struct Flow {
     pub connection: u64,
 }
 
+impl Flow {
+    /// Whether what goes over `other` goes over this: they are the same, or `other` leaves the connection open and this leads to the
+    /// same place.
+    pub(crate) fn answers(&self, other: &Flow) -> bool {
+        self == other
+            || (self.transport.is_reliable()
+                && other.connection == 0
+                && (self.transport, self.remote) == (other.transport, other.remote))
+    }
+}
+
 /// Bytes to be sent, whole, over one flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {

@@ -21,10 +21,10 @@ pub mod stream;
 pub mod timer;
 mod transaction;
 
-pub use auth::{Authenticator, Authorization, Credentials};
+pub use auth::{Algorithm, Authenticator, Authorization, Credentials};
 pub use bouncer::BouncerConfig;
 pub use endpoint::{Endpoint, EndpointConfig};
-pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing, Refer};
+pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing, Refer, Reliable};
 pub use flow::{Flow, Transmit, Transport};
 pub use message::{Message, Method, NameAddr, ParseError, Uri};
 pub use offer::{Ability, Codec, Plan};

@@ -13,6 +13,7 @@ mod ring;
 mod seat;
 pub mod sip;
 mod sip_calls;
+mod sip_outside;
 mod sip_stream;
 mod sip_task;
 mod sip_tls;

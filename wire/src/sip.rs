@@ -20,7 +20,7 @@ use crate::sip_tls::Tls;
 pub use crate::sip_tls::TlsConfig;
 use crate::sip_udp::{self, UdpSockets};
 use crate::trace::Tracer;
-pub use crate::trace::{CallTrace, TraceConfig, Traced};
+pub use crate::trace::{CallTrace, TraceConfig, TraceSink, Traced};
 
 /// Datagrams, or stream messages, that may wait for the SIP task: a tenth of a second of the promised call rate.
 const INBOX: usize = 2048;
@@ -114,6 +114,8 @@ pub async fn bind_with(config: SipConfig, limits: StreamLimits) -> io::Result<(S
     let (tcp, tls) = (bound(Transport::Tcp)?, bound(Transport::Tls)?);
     let (ws, wss) = (bound(Transport::Ws)?, bound(Transport::Wss)?);
     let udp = sockets.iter().map(|(address, _)| *address).collect();
+    let homes = listeners.iter().map(|(transport, listener)| Ok((*transport, listener.local_addr()?)));
+    let homes = homes.collect::<io::Result<Vec<_>>>()?;
 
     let mut readers = JoinSet::new();
     for (index, (_, socket)) in sockets.iter().enumerate() {
@@ -130,6 +132,8 @@ pub async fn bind_with(config: SipConfig, limits: StreamLimits) -> io::Result<(S
         tally: Arc::clone(&tally),
         readers,
         connections: HashMap::new(),
+        newest: HashMap::new(),
+        homes,
         opening: HashMap::new(),
         tracer: Tracer::new(config.trace),
         pending: VecDeque::new(),
@@ -193,6 +197,35 @@ impl SipHandle {
         Ok(flow.await.map_err(|_| SipError::Closed)??)
     }
 
+    /// A path to a peer that costs nothing yet: for UDP one of our sockets, for a stream its two ends. The connection is made when
+    /// something is sent and there is none to that place; when it cannot be had, whatever was sent over it fails.
+    ///
+    /// # Errors
+    /// [`SipError::Io`] when there is no socket of that address family.
+    pub async fn path(&self, transport: Transport, remote: SocketAddr) -> Result<Flow, SipError> {
+        let (done, flow) = oneshot::channel();
+        self.send(Command::Path { transport, remote, done })?;
+        Ok(flow.await.map_err(|_| SipError::Closed)??)
+    }
+
+    /// Calls out over paths that [`SipHandle::path`] gave; `placed` as for [`SipHandle::invite_with`].
+    ///
+    /// # Errors
+    /// [`SipError::Closed`].
+    pub async fn place(
+        &self,
+        outgoing: Outgoing,
+        placed: impl FnOnce(CallHandle) + Send + 'static,
+    ) -> Result<CallHandle, SipError> {
+        let (done, call) = oneshot::channel();
+        let placed = move |call| {
+            placed(call);
+            let _ = done.send(call);
+        };
+        self.send(Command::Invite { outgoing: Box::new(outgoing), placed: Box::new(placed) })?;
+        call.await.map_err(|_| SipError::Closed)
+    }
+
     /// Calls out. Of `outgoing.flow` only transport and remote need be true: an unspecified local address, or a TCP
     /// flow without a connection, is completed as by [`SipHandle::flow_to`].
     ///
@@ -220,13 +253,7 @@ impl SipHandle {
         if open {
             outgoing.flow = self.flow_to(flow.transport, flow.remote).await?;
         }
-        let (done, call) = oneshot::channel();
-        let placed = move |call| {
-            placed(call);
-            let _ = done.send(call);
-        };
-        self.send(Command::Invite { outgoing: Box::new(outgoing), placed: Box::new(placed) })?;
-        call.await.map_err(|_| SipError::Closed)
+        self.place(outgoing, placed).await
     }
 
     /// Ends a call: BYE, CANCEL or a refusal, whatever its state asks for.
@@ -272,7 +299,7 @@ impl SipHandle {
         self.streams.tls.reload()
     }
 
-    /// A TLS peer at this address must show a certificate for this domain instead of for the address.
+    /// A TLS peer at this address must show a certificate for this domain, or another by which it was found, instead of for the address.
     pub fn expect_domain(&self, remote: SocketAddr, domain: &str) {
         self.streams.name(remote, domain);
     }

@@ -10,7 +10,7 @@ use crate::sip_task::Command;
 
 impl SipHandle {
     /// Asks the endpoint for something and waits for what it says.
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         wish: impl FnOnce(&mut Endpoint, Instant) -> T + Send + 'static,
     ) -> Result<T, SipError> {

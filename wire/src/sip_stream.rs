@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 
 use crate::counters::SipTally;
 use crate::sip_tls::{Tls, expected};
@@ -24,6 +25,8 @@ use crate::sip_ws;
 const WAITING: usize = 64;
 const BACKLOG: i32 = 1024;
 const READ: usize = 8192;
+/// Domains remembered for one address.
+const NAMES: usize = 8;
 /// Silence after which a connection of ours is kept open by a double line end (RFC 5626 §4.4.1: 95 to 120 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(95);
 
@@ -88,8 +91,9 @@ pub(crate) struct Streams {
     next: AtomicU64,
     census: Mutex<Census>,
     pub(crate) tls: Tls,
-    /// The domain by which a TLS peer was found: its certificate must say it.
-    names: Mutex<HashMap<SocketAddr, String>>,
+    /// The domains by which a TLS peer was found, newest first: its certificate must say one of them. Nobody who names a stranger's
+    /// address can take the stranger's own name away from it.
+    names: Mutex<HashMap<SocketAddr, Vec<String>>>,
 }
 
 #[derive(Default)]
@@ -136,11 +140,14 @@ impl Streams {
         if names.len() >= 4096 {
             names.clear();
         }
-        names.insert(remote, domain.to_owned());
+        let known = names.entry(remote).or_default();
+        known.retain(|name| name != domain);
+        known.insert(0, domain.to_owned());
+        known.truncate(NAMES);
     }
 
-    fn domain(&self, remote: SocketAddr) -> Option<String> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&remote).cloned()
+    fn domains(&self, remote: SocketAddr) -> Vec<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&remote).cloned().unwrap_or_default()
     }
 
     fn place(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
@@ -239,20 +246,37 @@ async fn open(remote: SocketAddr, transport: Transport, streams: &Streams) -> io
     Ok((streams.flow(&stream, transport)?, stream))
 }
 
+/// A TLS connection to a peer that proves one of the names by which it was found.
+async fn secure(remote: SocketAddr, streams: &Streams) -> io::Result<(Flow, TlsStream<TcpStream>)> {
+    let names = streams.domains(remote);
+    let mut names: Vec<_> = names.iter().map(|name| expected(Some(name), remote)).collect();
+    if names.is_empty() {
+        names.push(expected(None, remote));
+    }
+    let mut last = None;
+    for name in names {
+        let (flow, stream) = open(remote, Transport::Tls, streams).await?;
+        match timeout(streams.limits.patience, streams.tls.connector().connect(name, stream)).await {
+            Ok(Ok(stream)) => return Ok((flow, stream)),
+            Ok(Err(error)) => last = Some(error),
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::NotConnected.into()))
+}
+
 /// Connects to a peer and answers the one who asked; the connection then lives like an accepted one.
 pub(crate) async fn connect(transport: Transport, remote: SocketAddr, asked_by: Asker, streams: Arc<Streams>) {
-    let error = match (open(remote, transport, &streams).await, transport) {
-        (Ok((flow, stream)), Transport::Tcp) => return carry(stream, flow, Some(asked_by), &streams).await,
-        (Ok((flow, stream)), Transport::Tls) => {
-            let name = expected(streams.domain(remote).as_deref(), remote);
-            match timeout(streams.limits.patience, streams.tls.connector().connect(name, stream)).await {
-                Ok(Ok(stream)) => return carry(stream, flow, Some(asked_by), &streams).await,
-                Ok(Err(error)) => error,
-                Err(_) => io::ErrorKind::TimedOut.into(),
-            }
-        }
-        (Ok(_), _) => io::Error::new(io::ErrorKind::Unsupported, "no connection of this kind is made by us"),
-        (Err(error), _) => error,
+    let error = match transport {
+        Transport::Tls => match secure(remote, &streams).await {
+            Ok((flow, stream)) => return carry(stream, flow, Some(asked_by), &streams).await,
+            Err(error) => error,
+        },
+        Transport::Tcp => match open(remote, transport, &streams).await {
+            Ok((flow, stream)) => return carry(stream, flow, Some(asked_by), &streams).await,
+            Err(error) => error,
+        },
+        _ => io::Error::new(io::ErrorKind::Unsupported, "no connection of this kind is made by us"),
     };
     match asked_by {
         Some(asked_by) => {

@@ -31,10 +31,12 @@ pub(crate) enum Command {
     Answer { call: CallHandle, sdp: String, done: oneshot::Sender<Result<(), CallError>> },
     Reject { call: CallHandle, refusal: Refusal },
     Flow { transport: Transport, remote: SocketAddr, done: oneshot::Sender<io::Result<Flow>> },
+    Path { transport: Transport, remote: SocketAddr, done: oneshot::Sender<io::Result<Flow>> },
     Invite { outgoing: Box<Outgoing>, placed: Box<dyn FnOnce(CallHandle) + Send> },
     End { call: CallHandle },
     Drain { on: bool },
     Do(Wish),
+    HandOver { done: oneshot::Sender<()> },
 }
 
 /// Messages for one connection, with the flow that each was meant for.
@@ -56,6 +58,10 @@ pub(crate) struct SipTask {
     /// The readers and listeners; they end with this task.
     pub(crate) readers: JoinSet<()>,
     pub(crate) connections: HashMap<u64, (Flow, mpsc::Sender<Vec<u8>>)>,
+    /// The newest connection to each other end.
+    pub(crate) newest: HashMap<(Transport, SocketAddr), u64>,
+    /// Where each stream transport listens first, for Via and Contact of connections that are made on demand.
+    pub(crate) homes: Vec<(Transport, SocketAddr)>,
     /// Messages that wait for a connection that is being made, by its other end.
     pub(crate) opening: HashMap<(Transport, SocketAddr), Waiting>,
     pub(crate) pending: VecDeque<Event>,
@@ -119,6 +125,7 @@ impl SipTask {
                         self.tally.sent.one();
                     }
                 }
+                self.newest.insert((flow.transport, flow.remote), flow.connection);
                 self.connections.insert(flow.connection, (flow, outward));
                 if let Some(asked_by) = asked_by {
                     let _ = asked_by.send(Ok(flow));
@@ -136,10 +143,33 @@ impl SipTask {
                 }
             }
             StreamNews::Closed { flow } => {
-                self.connections.remove(&flow.connection);
+                self.let_go(flow);
                 self.endpoint.handle_closed(Instant::now(), flow);
             }
         }
+    }
+
+    fn let_go(&mut self, flow: Flow) {
+        self.connections.remove(&flow.connection);
+        let key = (flow.transport, flow.remote);
+        if self.newest.get(&key) == Some(&flow.connection) {
+            self.newest.remove(&key);
+        }
+    }
+
+    /// The path to a peer: a socket of ours, or a stream that is made when something is to be sent.
+    fn path(&mut self, transport: Transport, remote: SocketAddr) -> io::Result<Flow> {
+        if transport == Transport::Udp {
+            return self.udp.flow_to(remote).ok_or_else(|| {
+                let text = format!("sip udp {remote}: no socket of that address family");
+                io::Error::new(io::ErrorKind::AddrNotAvailable, text)
+            });
+        }
+        let any: SocketAddr = if remote.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+        let family = |(of, at): &&(Transport, SocketAddr)| *of == transport && at.is_ipv4() == remote.is_ipv4();
+        let home = self.homes.iter().find(family).map(|(_, at)| *at);
+        let home = home.unwrap_or(SocketAddr::new(any.ip(), transport.default_port()));
+        Ok(Flow { transport, local: self.udp.local_towards(home, remote), remote, connection: 0 })
     }
 
     fn obey(&mut self, command: Command) {
@@ -150,12 +180,9 @@ impl SipTask {
                 let _ = done.send(self.endpoint.answer(now, call, sdp));
             }
             Command::Reject { call, refusal } => self.endpoint.reject(now, call, refusal),
-            Command::Flow { transport: Transport::Udp, remote, done } => {
-                let flow = self.udp.flow_to(remote).ok_or_else(|| {
-                    let text = format!("sip udp {remote}: no socket of that address family");
-                    io::Error::new(io::ErrorKind::AddrNotAvailable, text)
-                });
-                let _ = done.send(flow);
+            Command::Flow { transport: transport @ Transport::Udp, remote, done }
+            | Command::Path { transport, remote, done } => {
+                let _ = done.send(self.path(transport, remote));
             }
             Command::Flow { transport, remote, done } => {
                 self.readers.spawn(connect(transport, remote, Some(done), Arc::clone(&self.streams)));
@@ -171,6 +198,10 @@ impl SipTask {
             Command::End { call } => self.endpoint.end(now, call),
             Command::Drain { on } => self.endpoint.drain(on),
             Command::Do(wish) => wish(&mut self.endpoint, now),
+            Command::HandOver { done } => {
+                self.tracer.hand_over_all();
+                let _ = done.send(());
+            }
         }
     }
 
@@ -211,18 +242,12 @@ impl SipTask {
 
     /// Over the flow's own connection, or another to the same place, or one that is made now (RFC 3261 §18.1.1).
     fn send_stream(&mut self, flow: &Flow, bytes: Vec<u8>) -> bool {
-        let same = |(known, _): &&(Flow, mpsc::Sender<Vec<u8>>)| {
-            known.transport == flow.transport && known.remote == flow.remote
-        };
-        let found = match self.connections.get(&flow.connection) {
-            Some(own) => Some(own),
-            None => self.connections.values().find(same),
-        };
-        if let Some((known, outward)) = found {
-            let (id, taken) = (known.connection, outward.try_send(bytes).is_ok());
+        let newest = || self.connections.get(self.newest.get(&(flow.transport, flow.remote))?);
+        if let Some((known, outward)) = self.connections.get(&flow.connection).or_else(newest) {
+            let (known, taken) = (*known, outward.try_send(bytes).is_ok());
             if !taken {
                 // The peer has not read for many messages: dropping our end closes the connection.
-                self.connections.remove(&id);
+                self.let_go(known);
             }
             return taken;
         }

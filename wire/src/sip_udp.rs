@@ -97,6 +97,11 @@ impl UdpSockets {
         Some(Flow { transport: Transport::Udp, local, remote, connection: 0 })
     }
 
+    /// A listen address of ours as this peer sees it.
+    pub(crate) fn local_towards(&mut self, bound: SocketAddr, remote: SocketAddr) -> SocketAddr {
+        self.routes.local(bound, remote)
+    }
+
     /// Sends one message.
     pub(crate) async fn send(&self, flow: &Flow, bytes: &[u8]) -> io::Result<()> {
         let family = |bound: &SocketAddr| bound.is_ipv4() == flow.remote.is_ipv4();

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sip_stack::{CallHandle, Flow, Transport};
-use tokio::sync::mpsc;
 
 /// A BYE and its answer, or a refusal and its ACK, belong to the picture.
 const LINGER: Duration = Duration::from_secs(5);
@@ -17,8 +17,8 @@ const STRANGERS: Duration = Duration::from_secs(40);
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traced {
-    /// Milliseconds since 1970.
-    pub at_ms: u64,
+    /// Microseconds since 1970.
+    pub at_us: u64,
     /// We sent it.
     pub sent: bool,
     /// Over what and between whom.
@@ -40,13 +40,23 @@ pub struct CallTrace {
     pub messages: Vec<Traced>,
 }
 
+/// Who gets traces. It runs in the SIP task and must not block.
+#[derive(Clone)]
+pub struct TraceSink(pub Arc<dyn Fn(CallTrace) + Send + Sync>);
+
+impl std::fmt::Debug for TraceSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TraceSink")
+    }
+}
+
 /// What is kept and where it goes.
 #[derive(Debug, Clone, Default)]
 pub struct TraceConfig {
     /// Messages kept for each call; 0 keeps none.
     pub messages: usize,
     /// Who gets the trace of a call that has ended.
-    pub sink: Option<mpsc::UnboundedSender<CallTrace>>,
+    pub sink: Option<TraceSink>,
     /// A Homer server that gets a copy of every message, by HEP v3 over UDP.
     pub hep: Option<SocketAddr>,
     /// Our number there.
@@ -132,7 +142,7 @@ impl Tracer {
             let _ = socket.send(&hep(sent, flow, since, self.config.hep_node, blanked(bytes).as_bytes()));
         }
         let Some(id) = call_id(bytes).filter(|_| self.config.messages > 0) else { return };
-        let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let at_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         if !self.kept.contains_key(id) {
             if !bytes.starts_with(b"INVITE ") {
                 return;
@@ -147,7 +157,7 @@ impl Tracer {
             kept.messages.pop_front();
             kept.dropped += 1;
         }
-        kept.messages.push_back((at_ms, sent, *flow, bytes.to_vec()));
+        kept.messages.push_back((at_us, sent, *flow, bytes.to_vec()));
     }
 
     fn sweep(&mut self) {
@@ -185,17 +195,31 @@ impl Tracer {
     pub(crate) fn hand_over(&mut self) {
         while self.due().is_some_and(|due| due <= Instant::now()) {
             let Some((_, call)) = self.closing.pop_front() else { return };
-            let Some(id) = self.ids.remove(&call) else { continue };
-            let Some(kept) = self.kept.remove(&id) else { continue };
-            let Some(sink) = &self.config.sink else { continue };
-            let messages = kept.messages.into_iter().map(|(at_ms, sent, flow, bytes)| Traced {
-                at_ms,
+            self.hand(call);
+        }
+    }
+
+    /// Hands over every trace at once, also those of calls that go on.
+    pub(crate) fn hand_over_all(&mut self) {
+        self.closing.clear();
+        let calls: Vec<_> = self.ids.keys().copied().collect();
+        for call in calls {
+            self.hand(call);
+        }
+    }
+
+    fn hand(&mut self, call: CallHandle) {
+        let Some(id) = self.ids.remove(&call) else { return };
+        let Some(kept) = self.kept.remove(&id) else { return };
+        if let Some(TraceSink(sink)) = &self.config.sink {
+            let messages = kept.messages.into_iter().map(|(at_us, sent, flow, bytes)| Traced {
+                at_us,
                 sent,
                 flow,
                 text: blanked(&bytes),
             });
             let call_id = String::from_utf8_lossy(&id).into_owned();
-            let _ = sink.send(CallTrace { call, call_id, dropped: kept.dropped, messages: messages.collect() });
+            sink(CallTrace { call, call_id, dropped: kept.dropped, messages: messages.collect() });
         }
     }
 }
@@ -280,8 +304,9 @@ mod tests {
 
     #[test]
     fn only_the_last_messages_are_kept_and_strangers_are_forgotten() {
-        let (sink, mut traces) = mpsc::unbounded_channel();
-        let config = TraceConfig { messages: 3, sink: Some(sink), ..TraceConfig::default() };
+        let (told, traces) = std::sync::mpsc::channel();
+        let sink = Some(TraceSink(Arc::new(move |trace| told.send(trace).unwrap())));
+        let config = TraceConfig { messages: 3, sink, ..TraceConfig::default() };
         let mut tracer = Tracer::new(config);
         for number in 0..5 {
             tracer.note(false, &flow(), format!("INVITE sip:{number} SIP/2.0\r\nCall-ID: a\r\n\r\n").as_bytes());

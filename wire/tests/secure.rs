@@ -89,6 +89,10 @@ async fn a_call_over_tls_needs_a_certificate_that_is_believed() {
             break assert_eq!(cause, Cause::Bye);
         }
     }
+    // Whoever names this address, too, does not take its own name away from it.
+    caller.expect_domain(callee.tls()[0], "127.0.0.1");
+    caller.expect_domain(callee.tls()[0], "stranger.example");
+    caller.flow_to(Transport::Tls, callee.tls()[0]).await.unwrap();
     let (doubting, _events) = side(TlsConfig::default(), false).await;
     let error = doubting.invite(outgoing(Transport::Tls, callee.tls()[0])).await.unwrap_err().to_string();
     assert!(error.contains("tls") && error.contains("certificate"), "{error}");

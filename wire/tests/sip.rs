@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
-use wire::sip::{SipConfig, SipError, SipHandle, StreamLimits, TraceConfig, bind, bind_with};
+use wire::sip::{SipConfig, SipError, SipHandle, StreamLimits, TraceConfig, TraceSink, bind, bind_with};
 
 /// Reaching it is a failure, not a measurement.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,7 +75,8 @@ async fn whole_call(transport: Transport) {
 
 #[tokio::test]
 async fn the_messages_of_a_call_are_handed_over_when_it_has_ended() {
-    let (sink, mut traces) = tokio::sync::mpsc::unbounded_channel();
+    let (told, mut traces) = tokio::sync::mpsc::unbounded_channel();
+    let sink = TraceSink(std::sync::Arc::new(move |trace| told.send(trace).unwrap()));
     let mut with_trace = config("127.0.0.1:0");
     with_trace.trace = TraceConfig { messages: 20, sink: Some(sink), ..TraceConfig::default() };
     let (caller, mut to_caller) = bind(with_trace).await.unwrap();
@@ -94,6 +95,32 @@ async fn the_messages_of_a_call_are_handed_over_when_it_has_ended() {
     assert!(trace.messages[0].text.starts_with("INVITE ") && trace.messages[0].sent);
     assert!(lines.contains(&(false, "486".to_owned())), "{lines:?}");
     assert!(trace.messages.last().unwrap().text.starts_with("ACK "));
+}
+
+#[tokio::test]
+async fn calls_over_a_path_share_one_connection_that_is_made_when_it_is_needed() {
+    let (caller, mut to_caller) = side().await;
+    let (callee, mut to_callee) = side().await;
+    let path = caller.path(Transport::Tcp, callee.tcp()[0]).await.unwrap();
+    assert_eq!((path.connection, path.local), (0, caller.tcp()[0]));
+    assert_eq!(callee.counts().streams, 0, "nothing was asked for yet");
+    for _ in 0..2 {
+        let wish = Outgoing { flow: path, ..outgoing(Transport::Tcp, path.remote) };
+        let ours = caller.place(wish, |_| ()).await.unwrap();
+        let Event::Incoming { call: theirs, .. } = next(&mut to_callee).await else { panic!("an INVITE first") };
+        callee.reject(theirs, Refusal::new(486));
+        let Event::Ended { call, cause: Cause::Rejected(486) } = next(&mut to_caller).await else {
+            panic!("a refusal")
+        };
+        assert_eq!(call, ours);
+        assert!(matches!(next(&mut to_callee).await, Event::Ended { .. }));
+    }
+    assert_eq!(callee.counts().streams, 1);
+    // Where nobody listens the call fails by itself.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let path = caller.path(Transport::Tcp, closed).await.unwrap();
+    caller.place(Outgoing { flow: path, ..outgoing(Transport::Tcp, closed) }, |_| ()).await.unwrap();
+    assert!(matches!(next(&mut to_caller).await, Event::Ended { cause: Cause::Timeout, .. }));
 }
 
 #[tokio::test]

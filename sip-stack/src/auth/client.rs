@@ -36,11 +36,13 @@ impl ClientAuth {
             Some(407) => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
             _ => return false,
         };
+        let allowed = &self.credentials.algorithms;
         // RFC 8760 §2.4: the strongest that both sides know. One header per challenge; commas separate parameters.
         let best = response
             .headers(header)
             .filter_map(|value| Challenge::parse(&String::from_utf8_lossy(value)))
-            .filter(|challenge| challenge.realm == self.credentials.realm)
+            .filter(|challenge| self.credentials.realm.as_ref().is_none_or(|realm| *realm == challenge.realm))
+            .filter(|challenge| allowed.is_empty() || allowed.contains(&challenge.algorithm))
             .max_by_key(|challenge| challenge.algorithm);
         let Some(challenge) = best else { return false };
         // The second refusal of the same password is final, unless only the nonce was too old.
@@ -56,7 +58,8 @@ impl ClientAuth {
     pub(crate) fn header(&mut self, method: &str, uri: &str, cnonce: String) -> Option<(Name, String)> {
         let (challenge, name) = self.challenge.as_ref()?;
         self.count += 1;
-        let Credentials { realm, username, password, .. } = &self.credentials;
+        let Credentials { username, password, .. } = &self.credentials;
+        let realm = &challenge.realm;
         let mut authorization = Authorization {
             username: username.clone(),
             realm: realm.clone(),

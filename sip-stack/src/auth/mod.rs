@@ -43,7 +43,7 @@ impl Algorithm {
     }
 
     /// No name means MD5; the session variants and unknown names are not ours.
-    fn of(name: Option<&str>) -> Option<Self> {
+    pub fn of(name: Option<&str>) -> Option<Self> {
         let Some(name) = name else { return Some(Algorithm::Md5) };
         [Algorithm::Md5, Algorithm::Sha256, Algorithm::Sha512_256]
             .into_iter()
@@ -262,14 +262,16 @@ impl fmt::Display for Authorization {
 /// A name and its password, and who may ask for them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Challenges of any other realm are not answered.
-    pub realm: String,
+    /// Challenges of any other realm are not answered; `None` answers whatever realm `servers` ask for.
+    pub realm: Option<String>,
     /// The name.
     pub username: String,
     /// The password.
     pub password: String,
     /// Challenges from any other address are not answered; empty stands for the address that the request was sent to.
     pub servers: Vec<IpAddr>,
+    /// The sums that may be made; empty stands for all.
+    pub algorithms: Vec<Algorithm>,
 }
 
 impl fmt::Debug for Credentials {

@@ -40,7 +40,7 @@ impl Endpoint {
         let (method, errand) =
             if sdp.is_empty() { (Method::Update, Errand::Update) } else { (Method::Invite, Errand::Reinvite) };
         let mut headers = vec![(Name::Allow, ALLOW.to_owned()), (Name::Supported, SUPPORTED.to_owned())];
-        headers.extend(self.session_headers(beat));
+        headers.extend(self.session_headers(beat, None));
         let body = Some((body::ACCEPT, sdp.as_bytes())).filter(|(_, sdp)| !sdp.is_empty());
         self.send_inside(now, id, (method, errand), &headers, body);
     }

@@ -17,13 +17,15 @@ pub(super) struct Watched {
     up: bool,
     /// Answers in a row that speak against `up`.
     against: u32,
+    /// When it was asked last.
+    asked: Instant,
 }
 
 impl Endpoint {
     /// Watches a peer; it counts as up until it proves otherwise. `PeerDown` and `PeerUp` tell.
     pub fn watch(&mut self, now: Instant, peer: Peer) -> PeerHandle {
         let id = self.fresh_id();
-        self.peers.insert(id, Watched { peer, up: true, against: 0 });
+        self.peers.insert(id, Watched { peer, up: true, against: 0, asked: now });
         self.send_ping(now, id);
         PeerHandle(id)
     }
@@ -36,7 +38,8 @@ impl Endpoint {
 
     pub(super) fn send_ping(&mut self, now: Instant, id: u64) {
         let (branch, tag, call_id) = (self.random.branch(), self.random.tag(), self.random.tag());
-        let Some(watched) = self.peers.get(&id) else { return };
+        let Some(watched) = self.peers.get_mut(&id) else { return };
+        watched.asked = now;
         let Peer { uri, flow, .. } = watched.peer.clone();
         let mut printer = Printer::request(b"OPTIONS", uri.as_str().as_bytes());
         printer
@@ -61,6 +64,8 @@ impl Endpoint {
     pub(super) fn handle_ping_answer(&mut self, now: Instant, id: u64, status: u16) {
         let Some(watched) = self.peers.get_mut(&id) else { return };
         let well = !matches!(status, 408 | 500..600);
+        let rtt = now.saturating_duration_since(watched.asked);
+        self.events.push_back(Event::Pinged { peer: PeerHandle(id), status, rtt });
         if well == watched.up {
             watched.against = 0;
         } else {

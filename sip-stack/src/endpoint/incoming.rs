@@ -255,6 +255,21 @@ impl Endpoint {
         }
     }
 
+    /// Refuses a call of somebody who has proved nothing yet: the answer goes out once, is not repeated, and is no longer than it must
+    /// be (RFC 3261 §8.2.7). Whoever means it asks again.
+    pub fn dismiss(&mut self, now: Instant, call: CallHandle, refusal: Refusal) {
+        if !matches!(self.calls.get(&call.0), Some(Call::Incoming(_))) {
+            return;
+        }
+        if let Some(Call::Incoming(incoming)) = self.forget(call.0) {
+            self.offended(now, incoming.invite.from.remote.ip());
+            self.close_server(incoming.server);
+            let cause = Cause::Rejected(refusal.status);
+            self.refuse(&incoming.invite, &refusal.into());
+            self.tell_end(call.0, cause);
+        }
+    }
+
     pub(super) fn respond_refusal(
         &mut self,
         now: Instant,

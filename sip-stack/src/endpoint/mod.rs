@@ -214,6 +214,20 @@ impl Endpoint {
         }
     }
 
+    /// Forgives a source one refusal: what came after it proved that it was owed, as a challenge is.
+    pub fn pardon(&mut self, source: IpAddr) {
+        if let Some(bouncer) = self.bouncer.as_mut() {
+            bouncer.pardon(source);
+        }
+    }
+
+    /// Networks whose refusals are not counted, instead of those known so far.
+    pub fn exempt(&mut self, networks: Vec<(IpAddr, u8)>) {
+        if let Some(bouncer) = self.bouncer.as_mut() {
+            bouncer.exempt(networks);
+        }
+    }
+
     /// The head of a stream message that is too long to be read: the sender is told so (RFC 3261 §21.5.7) before its
     /// connection is closed, for nobody can say where the next message begins.
     pub fn handle_oversized(&mut self, from: Flow, head: &[u8]) {
@@ -228,7 +242,7 @@ impl Endpoint {
     /// A stream connection is gone, or sending over this flow failed.
     pub fn handle_closed(&mut self, now: Instant, flow: Flow) {
         let mut clients: Vec<u64> =
-            self.clients.iter().filter(|(_, client)| client.flow == flow).map(|(id, _)| *id).collect();
+            self.clients.iter().filter(|(_, client)| flow.answers(&client.flow)).map(|(id, _)| *id).collect();
         clients.sort_unstable();
         for id in clients {
             self.lose_client(now, id);
@@ -541,7 +555,12 @@ impl Endpoint {
     fn lose_client(&mut self, now: Instant, id: u64) {
         let Some(client) = self.clients.get(&id) else { return };
         let (call, errand, calling) = (client.call, client.errand, client.is_unheard());
+        let done = client.is_done();
         if calling && self.fail_over(now, id) {
+            return self.close_client(id);
+        }
+        if done {
+            // Its answer has come; only repetitions were still expected.
             return self.close_client(id);
         }
         match errand {

@@ -9,7 +9,7 @@ use super::session::{allows, min_se};
 use super::{Endpoint, body};
 use crate::auth::ClientAuth;
 use crate::dialog::{self, Dialog};
-use crate::event::{CallError, CallHandle, Cause, Event, Headers, Outgoing};
+use crate::event::{CallError, CallHandle, Cause, Event, Headers, Outgoing, Reliable};
 use crate::flow::{Flow, Transport};
 use crate::message::{Message, Method, Name, Printer};
 use crate::timer::{Owner, Timer};
@@ -35,16 +35,18 @@ fn derived(method: Method, invite: &Message, to: &[u8]) -> Vec<u8> {
 impl Endpoint {
     /// Calls somebody over a path that is already resolved.
     pub fn invite(&mut self, now: Instant, outgoing: Outgoing) -> CallHandle {
-        let Outgoing { to, from, mut flow, sdp, headers, routes, alternates, credentials } = outgoing;
+        let Outgoing { to, from, mut flow, sdp, headers, routes, alternates, credentials, .. } = outgoing;
+        let Outgoing { max_forwards, session_expires, reliable, .. } = outgoing;
         let (id, client) = (self.fresh_id(), self.fresh_id());
         let (tag, branch) = (self.random.tag(), self.random.branch());
         let call_id = format!("{:016x}{:016x}", self.random.next(), self.random.next());
         // A reliable answer to no offer is an offer, which PRACK would have to answer: better not to invite it.
-        let supported = if sdp.is_some() { SUPPORTED } else { "norefersub, replaces, timer" };
-        let session = self.session_headers(None);
+        let reliable = if sdp.is_some() { reliable } else { Reliable::Off };
+        let supported = if reliable == Reliable::Off { "norefersub, replaces, timer" } else { SUPPORTED };
+        let session = self.session_headers(None, session_expires);
         let print = |stack: &Self, flow: &Flow, compact: bool| {
             let mut printer = Printer::request(b"INVITE", to.as_str().as_bytes()).compact(compact);
-            printer.header(Name::Via, dialog::via(flow, &branch)).header(Name::MaxForwards, "70");
+            printer.header(Name::Via, dialog::via(flow, &branch)).header(Name::MaxForwards, max_forwards.to_string());
             for route in &routes {
                 printer.header(Name::Route, route);
             }
@@ -56,6 +58,9 @@ impl Endpoint {
                 .header(Name::Contact, stack.contact(flow))
                 .header(Name::Allow, ALLOW)
                 .header(Name::Supported, supported);
+            if reliable == Reliable::Required {
+                printer.header(Name::Require, "100rel");
+            }
             for (name, value) in &session {
                 printer.header(*name, value);
             }

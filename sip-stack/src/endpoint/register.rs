@@ -62,6 +62,16 @@ impl Endpoint {
         }
     }
 
+    /// Takes another path to the registrar from now on, at once if the one before had failed.
+    pub fn reroute(&mut self, now: Instant, registration: RegistrationHandle, flow: crate::flow::Flow) {
+        let id = registration.0;
+        let Some(binding) = self.bindings.get_mut(&id) else { return };
+        binding.wish.flow = flow;
+        if binding.failures > 0 && !binding.leaving {
+            self.out.timers.start_for(now, Owner::Registration(id), Timer::Register, Duration::ZERO);
+        }
+    }
+
     fn contact_of(&self, wish: &Registration) -> String {
         format!("sip:{}@{}{}", wish.contact_user, wish.flow.local, wish.flow.transport.param())
     }
@@ -150,9 +160,11 @@ impl Endpoint {
     /// The connection a binding goes through is gone, and with it the way calls would come: bind again.
     pub(super) fn rebind(&mut self, now: Instant, flow: crate::flow::Flow) {
         for (id, binding) in &mut self.bindings {
-            if binding.wish.flow == flow && flow.transport.is_reliable() {
+            let ours = &binding.wish.flow;
+            if flow.transport.is_reliable() && flow.answers(ours) {
                 binding.wish.flow.connection = 0;
-                if !binding.leaving {
+                // One that failed waits its time.
+                if !binding.leaving && binding.failures == 0 {
                     self.out.timers.start_for(now, Owner::Registration(*id), Timer::Register, Duration::from_secs(1));
                 }
             }

@@ -93,10 +93,11 @@ impl Endpoint {
     }
 
     /// What a request of ours asks for.
-    pub(super) fn session_headers(&self, beat: Option<Beat>) -> Vec<(Name, String)> {
+    pub(super) fn session_headers(&self, beat: Option<Beat>, wished: Option<Duration>) -> Vec<(Name, String)> {
+        let wished = wished.map_or(self.seconds(), |wished| u32::try_from(wished.as_secs()).unwrap_or(u32::MAX));
         let interval = match beat {
             Some(beat) => beat.interval,
-            None if self.seconds() > 0 => self.seconds().max(self.floor()),
+            None if wished > 0 => wished.max(self.floor()),
             None => return Vec::new(),
         };
         // A refresher keeps his role; the first INVITE leaves the choice open (RFC 4028 §7.1, §7.4).

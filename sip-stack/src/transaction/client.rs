@@ -74,6 +74,11 @@ impl Client {
         matches!(self.kind, ClientKind::Invite(InviteClient::Calling { .. }) | ClientKind::Other(OtherClient::Trying))
     }
 
+    /// A request other than INVITE whose final answer has come.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.kind, ClientKind::Other(OtherClient::Completed))
+    }
+
     /// Sends an INVITE for the first time.
     pub(crate) fn invite(now: Instant, out: &mut Outbox, id: u64, flow: Flow, branch: &str, request: Vec<u8>) -> Self {
         out.send(flow, &request);

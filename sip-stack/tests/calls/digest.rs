@@ -4,14 +4,35 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sip_stack::auth::{Denied, Secret};
-use sip_stack::{Authenticator, Authorization, Cause, Credentials, Event, Refusal, Transport};
+use sip_stack::{Algorithm, Authenticator, Authorization, Cause, Credentials, Event, Refusal, Transport};
 
 use crate::world::{A, ANSWER, B, Bench, OFFER, flow, header, invite, lines, ms, outgoing, request, response, to_tag};
 
 const ALICE: &str = "alice";
 
 fn credentials() -> Credentials {
-    Credentials { realm: "carrier".into(), username: ALICE.into(), password: "secret".into(), servers: Vec::new() }
+    Credentials {
+        realm: Some("carrier".into()),
+        username: ALICE.into(),
+        password: "secret".into(),
+        servers: Vec::new(),
+        algorithms: Vec::new(),
+    }
+}
+
+#[test]
+fn without_a_realm_the_servers_say_which_and_only_the_sums_that_may_be_made_are() {
+    let wish = |algorithms| {
+        let mut outgoing = outgoing(flow(B, A, Transport::Udp));
+        outgoing.credentials = Some(Credentials { realm: None, algorithms, ..credentials() });
+        let mut bench = Bench::new();
+        bench.endpoint.invite(bench.now, outgoing);
+        let first = bench.sent().pop().unwrap();
+        bench.receive(challenge(&first, "407 Proxy Authentication Required", "Proxy-Authenticate", MD5)).pop().unwrap()
+    };
+    assert_eq!(authorization(&wish(Vec::new()), "Proxy-Authorization").realm, "carrier");
+    assert!(wish(vec![Algorithm::Md5]).starts_with("INVITE "));
+    assert!(wish(vec![Algorithm::Sha256]).starts_with("ACK "), "a sum that is too weak is not made");
 }
 
 fn dial(bench: &mut Bench) -> (sip_stack::CallHandle, String) {

@@ -14,10 +14,11 @@ fn registration() -> Registration {
         flow: flow(B, A, Transport::Udp),
         expires: Duration::from_secs(600),
         credentials: Some(Credentials {
-            realm: "carrier".into(),
+            realm: Some("carrier".into()),
             username: "alice".into(),
             password: "secret".into(),
             servers: Vec::new(),
+            algorithms: Vec::new(),
         }),
     }
 }
@@ -106,6 +107,30 @@ fn a_lost_connection_binds_again() {
 }
 
 #[test]
+fn a_connection_made_on_demand_that_is_lost_binds_again_and_one_that_cannot_be_had_waits() {
+    let mut bench = Bench::new();
+    let mut wish = registration();
+    wish.flow = flow(B, A, Transport::Tcp);
+    wish.flow.connection = 0;
+    let registration = bench.endpoint.register(bench.now, wish.clone());
+    let first = bench.sent().pop().unwrap();
+    bench.receive(ok(&first, "<sip:line1@192.0.2.2:5060;transport=tcp>;expires=600", ""));
+    let mut real = wish.flow;
+    real.connection = 7;
+    bench.endpoint.handle_closed(bench.now, real);
+    assert!(bench.pass(ms(1000))[0].1.starts_with("REGISTER "));
+    bench.events();
+    bench.endpoint.handle_closed(bench.now, wish.flow);
+    assert!(matches!(bench.events()[..], [Event::RegisterFailed { status: 408, .. }]));
+    assert!(bench.pass(ms(14_000)).is_empty(), "a registrar that is away is not asked every second");
+    // The next way that the names lead to is tried at once.
+    let mut other = wish.flow;
+    other.remote = "192.0.2.77:5060".parse().unwrap();
+    bench.endpoint.reroute(bench.now, registration, other);
+    assert!(bench.pass(ms(1))[0].1.starts_with("REGISTER "));
+}
+
+#[test]
 fn a_peer_goes_out_and_comes_back_only_when_several_answers_agree() {
     let mut bench = Bench::new();
     let peer = Peer {
@@ -120,7 +145,9 @@ fn a_peer_goes_out_and_comes_back_only_when_several_answers_agree() {
     let mut told = Vec::new();
     for status in [404, 503, 200, 503, 503, 200, 200, 503, 200, 200, 405] {
         bench.receive(response(&ping, &format!("{status} x"), "p", ""));
-        told.extend(bench.events().iter().map(|event| (status, matches!(event, Event::PeerUp { .. }))));
+        let events = bench.events();
+        assert!(matches!(events[0], Event::Pinged { status: heard, .. } if heard == status), "{events:?}");
+        told.extend(events[1..].iter().map(|event| (status, matches!(event, Event::PeerUp { .. }))));
         ping = bench.pass(ms(33_000)).pop().unwrap().1;
         assert!(ping.starts_with("OPTIONS sip:gateway.example"));
     }

@@ -59,6 +59,16 @@ fn slow_knocking_and_exempt_networks_are_not_counted_against_anybody() {
         assert_eq!(bench.receive(register(number)).len(), 1);
         bench.pass(ms(4000));
     }
+    // A refusal that was owed, as a challenge is, can be forgiven.
+    let mut bench = guarded();
+    for number in 0..50 {
+        assert_eq!(bench.receive(register(number)).len(), 1);
+        bench.endpoint.pardon(bench.flow.remote.ip());
+    }
+    bench.endpoint.exempt(vec![("192.0.2.0".parse().unwrap(), 24)]);
+    for number in 50..100 {
+        assert_eq!(bench.receive(register(number)).len(), 1);
+    }
     let bouncer = BouncerConfig {
         throttle_after: 1,
         ban_after: 2,

@@ -1,8 +1,8 @@
 //! What strangers get: one answer each, of the right number and size, and nothing is kept.
 
-use sip_stack::{EndpointConfig, Transport};
+use sip_stack::{Cause, EndpointConfig, Event, Refusal, Transport};
 
-use crate::world::{Bench, OFFER, flow, header, lines, request};
+use crate::world::{Bench, OFFER, flow, header, lines, ms, request, to_tag};
 
 /// Says one thing to a fresh endpoint and returns the status of each answer.
 fn statuses(text: impl AsRef<[u8]>) -> Vec<u16> {
@@ -11,6 +11,27 @@ fn statuses(text: impl AsRef<[u8]>) -> Vec<u16> {
     let statuses = lines(&sent).iter().map(|line| line[..3].parse().unwrap()).collect();
     assert_eq!(bench.endpoint.residue(), 0);
     statuses
+}
+
+#[test]
+fn a_stranger_who_is_turned_away_gets_one_short_answer_and_leaves_nothing() {
+    let mut bench = Bench::new();
+    let text = request("INVITE", "1", "", OFFER);
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        bench.receive(text.clone());
+        let call = crate::world::incoming(&bench.events()).unwrap();
+        bench.endpoint.dismiss(bench.now, call, Refusal::new(404));
+        let sent = bench.sent();
+        assert_eq!(lines(&sent), ["404 Not Found"]);
+        assert!(sent[0].len() * 2 <= text.len() * 3);
+        assert!(matches!(bench.events()[..], [Event::Ended { cause: Cause::Rejected(404), .. }]));
+        tags.push(to_tag(&sent[0]));
+        assert_eq!(bench.endpoint.residue(), 0);
+    }
+    assert_eq!(tags[0], tags[1], "the same request again gets the same answer");
+    assert!(bench.pass(ms(40_000)).is_empty(), "nothing is repeated");
+    assert!(bench.receive(request("ACK", "1", "", "")).is_empty());
 }
 
 #[test]
