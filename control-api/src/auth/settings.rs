@@ -14,6 +14,8 @@ pub struct AuthSettings {
     pub public_url: String,
     /// The owner of the tenant `default`, made at the first run without a password; `sidetone admin password` sets one.
     pub owner_email: String,
+    /// Credit of a tenant that comes by registration, in millionths of a dollar.
+    pub welcome_micros: u32,
     /// The first signing key, as base64 of PKCS #8; made by itself when empty. From the environment, never from the file.
     pub signing_key: String,
     /// Sign-in through others, by the name in the path. Client secrets belong in the environment.
@@ -26,6 +28,7 @@ impl Default for AuthSettings {
             registration: Registration::Open,
             public_url: "http://127.0.0.1:8080".into(),
             owner_email: "owner@localhost".into(),
+            welcome_micros: 0,
             signing_key: String::new(),
             providers: BTreeMap::new(),
         }

@@ -42,6 +42,17 @@ on_both! {
         assert_eq!(fields, ["email", "password", "name", "tenant_name"]);
     }
 
+    async fn who_registers_is_welcomed_with_credit_once(db) {
+        let auth = AuthSettings { welcome_micros: 5_000_000, ..settings().auth };
+        let node = Arc::new(Client::with(&db, &Hub::new(0), Settings { auth, ..Settings::default() }));
+        let janet = Person::registered(&node, "janet@example.com").await;
+        let balance = janet.get("/api/v1/billing/balance").await;
+        assert_eq!((balance.status.as_u16(), &balance.json()["available_micros"]), (200, &json!(5_000_000)), "{}", balance.text());
+        assert_eq!(janet.post("/api/v1/tenants", json!({"name": "Second"})).await.status, 201);
+        assert_eq!(db.number("SELECT CAST(SUM(balance_micros) AS BIGINT) FROM ledger_accounts WHERE kind = 'available'").await, 5_000_000);
+        invariants::hold(&db).await;
+    }
+
     async fn a_closed_door_stays_closed(db) {
         for registration in [Registration::Closed, Registration::Invite] {
             let auth = AuthSettings { registration, ..settings().auth };
@@ -51,7 +62,7 @@ on_both! {
         }
     }
 
-    async fn wrong_password_unknown_address_and_no_password_look_alike(db) {
+    async fn row_15_wrong_password_unknown_address_and_no_password_look_alike(db) {
         let node = node(&db);
         Person::registered(&node, "janet@example.com").await;
         Person::registered(&node, "without@example.com").await;
@@ -71,7 +82,7 @@ on_both! {
         assert!(good.header("set-cookie").starts_with("st_refresh=rt_"));
     }
 
-    async fn the_eleventh_guess_has_to_wait(db) {
+    async fn row_15_the_eleventh_guess_has_to_wait(db) {
         let node = node(&db);
         Person::registered(&node, "janet@example.com").await;
         let thief = Person::stranger(&node);
@@ -83,7 +94,7 @@ on_both! {
         assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
     }
 
-    async fn a_refresh_token_is_good_once_and_used_twice_ends_the_session(db) {
+    async fn row_16_a_refresh_token_is_good_once_and_used_twice_ends_the_session(db) {
         let node = node(&db);
         let mut janet = Person::registered(&node, "janet@example.com").await;
         let first = janet.refresh.clone();
@@ -148,7 +159,7 @@ on_both! {
         assert_eq!(janet.get("/api/v1/calls").await.error().0, 401);
     }
 
-    async fn a_forgotten_password_is_chosen_anew_by_a_link_that_works_once(db) {
+    async fn row_15_a_forgotten_password_is_chosen_anew_by_a_link_that_works_once(db) {
         let node = node(&db);
         let janet = Person::registered(&node, "janet@example.com").await;
         let stranger = Person::stranger(&node);

@@ -47,6 +47,15 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("GET", "/api/v1/tenants/T/livekit-trunks/N", "GET", "/api/v1/trunks/N"),
     ("PUT", "/api/v1/tenants/T/livekit-trunks/N", "PUT", "/api/v1/trunks/N"),
     ("DELETE", "/api/v1/tenants/T/livekit-trunks/N", "DELETE", "/api/v1/trunks/N"),
+    ("GET", "/api/v1/tenants/T/phone-numbers/available", "GET", "/api/v1/numbers/available"),
+    ("GET", "/internal/v1/workers", "GET", "/api/v1/nodes"),
+    ("POST", "/internal/v1/retry/N", "POST", "/api/v1/deliveries/N/retry"),
+    ("GET", "/usage", "GET", "/api/v1/billing/usage"),
+    ("GET", "/agents", "GET", "/api/v1/agents"),
+    ("POST", "/agents", "POST", "/api/v1/agents"),
+    ("PUT", "/agents/N", "PUT", "/api/v1/agents/N"),
+    ("DELETE", "/agents/N", "DELETE", "/api/v1/agents/N"),
+    ("POST", "/agents/N/tools/N/invoke", "POST", "/api/v1/agents/N/tools/N/invoke"),
     ("POST", "/auth/login", "POST", "/api/v1/auth/login"),
     ("POST", "/auth/signup", "POST", "/api/v1/auth/register"),
 ];
@@ -67,7 +76,7 @@ fn essence(answer: &Answer) -> (u16, Value) {
 }
 
 on_both! {
-    async fn every_row_answers_like_its_canonical_path(db) {
+    async fn row_40_every_alias_answers_like_its_canonical_path(db) {
         let client = Client::new(&db);
         let call = conversation(&db.journal, db.tenant, 1_795_221_552_123).to_string();
         db.journal.flush().await;
@@ -110,6 +119,8 @@ on_both! {
         assert_eq!((number.status.as_u16(), &number.json()["kind"]), (201, &json!("local")), "{}", number.text());
         let active = client.get(&format!("/api/v1/tenants/{}/phone-numbers?status=ACTIVE", db.tenant)).await.json();
         assert_eq!(active["data"].as_array().unwrap().len(), 1);
+        let agent = client.post("/agents", json!({"name": "A", "systemPrompt": "Be brief."})).await;
+        assert_eq!((agent.status.as_u16(), &agent.json()["prompt"]["system"]), (201, &json!("Be brief.")), "{}", agent.text());
         // Old names are for old paths only.
         let refused = client.post("/api/v1/calls", json!({"phone_number": "sip:bob@127.0.0.1"})).await;
         assert_eq!(refused.error(), (400, "unknown_field".into(), Some("phone_number".into())));

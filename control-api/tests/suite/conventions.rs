@@ -24,7 +24,7 @@ async fn repeated(client: &Client, key: &str, path: &str, body: serde_json::Valu
 }
 
 on_both! {
-    async fn a_key_is_shown_once_and_never_again(db) {
+    async fn row_18_a_key_is_shown_once_and_never_again(db) {
         let client = Client::new(&db);
         let made = client.post(KEYS, json!({"name": "reports", "scopes": ["calls:read", "keys:read"]})).await;
         assert_eq!(made.status, 201, "{}", made.text());
@@ -45,7 +45,7 @@ on_both! {
         assert_eq!(db.number("SELECT COUNT(*) FROM events WHERE type = 'key.created'").await, 1);
     }
 
-    async fn a_revoked_key_is_dead_at_once_where_it_was_revoked(db) {
+    async fn row_17_a_revoked_key_is_dead_at_once_where_it_was_revoked(db) {
         let client = Client::new(&db);
         let made = client.post(KEYS, json!({"name": "x", "scopes": ["calls:read"]})).await.json();
         let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
@@ -108,7 +108,7 @@ on_both! {
         assert_eq!(from("192.0.3.9:1").await, 401);
     }
 
-    async fn the_hundred_and_first_request_waits_and_another_key_is_served(db) {
+    async fn row_14_the_hundred_and_first_request_waits_and_another_key_is_served(db) {
         let client = Client::new(&db);
         let made = client.post(KEYS, json!({"name": "busy", "scopes": ["calls:read"]})).await.json();
         let busy = made["key"].as_str().unwrap();
@@ -131,7 +131,7 @@ on_both! {
         assert_eq!(page.status, 200);
     }
 
-    async fn a_repeated_post_works_once(db) {
+    async fn rows_7_and_8_a_repeated_post_works_once(db) {
         let client = Client::new(&db);
         let body = json!({"name": "once", "scopes": ["calls:read"]});
         let first = repeated(&client, "k1", KEYS, body.clone()).await;
@@ -154,7 +154,7 @@ on_both! {
         assert_eq!(repeated(&client, "k1", KEYS, body).await.status, 201);
     }
 
-    async fn of_thirty_that_race_for_one_key_one_works(db) {
+    async fn row_8_of_thirty_that_race_for_one_key_one_works(db) {
         let client = std::sync::Arc::new(Client::new(&db));
         let racers: Vec<_> = (0..30).map(|_| {
             let client = client.clone();

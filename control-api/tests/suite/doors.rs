@@ -9,7 +9,7 @@ use crate::{
 };
 
 on_both! {
-    async fn without_a_credential_there_is_a_401_in_the_envelope(db) {
+    async fn row_1_without_a_credential_there_is_a_401_in_the_envelope(db) {
         let client = Client::new(&db);
         for path in ["/api/v1/calls", "/api/v1/calls/active", "/api/v1/bookings", "/api/v1/messages", "/metrics"] {
             let answer = client.send(Request::get(path).body(Body::empty()).unwrap()).await;
@@ -59,7 +59,7 @@ on_both! {
         assert_eq!(end.error(), (403, "missing_scope".into(), Some("calls:control".into())));
     }
 
-    async fn unknown_paths_methods_and_parameters_are_told_apart(db) {
+    async fn row_40_unknown_paths_methods_and_parameters_are_told_apart(db) {
         let client = Client::new(&db);
         assert_eq!(client.get("/api/v1/nope").await.error(), (404, "not_found".into(), None));
         let answer = client.send(client.request("PATCH", "/api/v1/calls").body(Body::empty()).unwrap()).await;
@@ -115,7 +115,7 @@ on_both! {
         assert!(client.get("/docs").await.header("content-security-policy").contains("default-src 'none'"));
     }
 
-    async fn bad_bodies_are_refused_by_what_is_wrong_with_them(db) {
+    async fn row_13_bad_bodies_are_refused_by_what_is_wrong_with_them(db) {
         let client = Client::new(&db);
         let post = |kind: &'static str, body: String| {
             client.request("POST", "/api/v1/calls").header("content-type", kind).body(Body::from(body)).unwrap()

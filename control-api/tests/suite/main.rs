@@ -14,6 +14,7 @@ mod db;
 mod doors;
 mod events;
 mod fake;
+mod forty;
 mod invariants;
 mod jobs;
 mod journal;

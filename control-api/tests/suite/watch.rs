@@ -41,7 +41,7 @@ on_both! {
         assert_eq!(client.send(proxied).await.error().0, 401);
     }
 
-    async fn the_document_and_the_router_have_the_same_routes(db) {
+    async fn row_40_the_document_and_the_router_have_the_same_routes(db) {
         let client = Client::new(&db);
         let document = client.get("/openapi.json").await.json();
         assert_eq!(document["openapi"].as_str().unwrap().split('.').next_back().unwrap().len(), 1);

@@ -41,7 +41,7 @@ async fn move_out(db: &Db) -> Client {
 }
 
 /// Every row of every table that is not the stranger's, as text.
-async fn everything(db: &Db) -> Vec<String> {
+pub(crate) async fn everything(db: &Db) -> Vec<String> {
     let tables = if db.url.starts_with("sqlite") {
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
     } else {
@@ -89,7 +89,7 @@ fn told(answer: &Answer, path: &str, values: &[String]) -> (u16, String) {
 }
 
 on_both! {
-    async fn what_is_anothers_is_as_if_it_were_not(db) {
+    async fn row_3_what_is_anothers_is_as_if_it_were_not(db) {
         let owner = Client::new(&db);
         let seeds = Seeds::sow(&db, &owner).await;
         let stranger = move_out(&db).await;

@@ -7,3 +7,5 @@ mod document;
 mod isolation;
 mod schema;
 mod seeds;
+
+pub(crate) use isolation::everything;

@@ -171,7 +171,7 @@ pub(crate) async fn register(
     let base = state.app.settings.auth.base();
     mail::queue(&mut tx, letters::verify_email(base, &user.email, &user.name, &token)).await?;
     let (tenant, role) = match offer {
-        None => (settle(&mut tx, &user, tenant_name).await?, crate::scope::Role::Owner),
+        None => (settle(&state, &mut tx, &user, tenant_name).await?, crate::scope::Role::Owner),
         Some(offer) => {
             if !invitations::take(&mut tx, &offer).await? {
                 return Err(ApiError::conflict("conflict", "the invitation has just been taken"));

@@ -21,6 +21,7 @@ use crate::{
     },
     emit,
     http::{State, actor::Visitor, error::ApiError},
+    money::ledger::{Account, Kind, Purse, Txn},
     people::{members, tenants},
     scope::Role,
     time::now_ms,
@@ -90,9 +91,29 @@ fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {
         .find_map(|pair| Some(pair.trim().strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
-/// A new user's own tenant: owner, ledger, events.
-async fn settle(db: &mut AnyConnection, user: &UserRow, tenant_name: &str) -> Result<TenantId, sqlx::Error> {
+/// A new user's own tenant: owner, ledger, a credit to begin with, events.
+async fn settle(
+    state: &State,
+    db: &mut AnyConnection,
+    user: &UserRow,
+    tenant_name: &str,
+) -> Result<TenantId, ApiError> {
     let tenant = tenants::create(db, tenant_name, "UTC", &user.id).await?;
+    let welcome = i64::from(state.app.settings.auth.welcome_micros);
+    if welcome > 0 {
+        let txn = Txn {
+            kind: Kind::Promo,
+            idem_key: format!("welcome:{tenant}"),
+            call: None,
+            lease: None,
+            payment: None,
+            memo: json!({ "text": "welcome" }),
+            actor: "system",
+            at_ms: now_ms(),
+            entries: &[(Account::Promo, -welcome), (Account::Available, welcome)],
+        };
+        Purse::open(db, tenant, true).await?.post(db, txn).await.map_err(ApiError::internal)?;
+    }
     told(db, tenant, Name::TenantCreated, json!({ "tenant_id": tenant, "owner_id": user.id })).await?;
     told(db, tenant, Name::UserCreated, json!({ "user_id": user.id })).await?;
     Ok(tenant)

@@ -275,7 +275,7 @@ async fn newcomer(
             told(tx, tenant, Name::MemberJoined, json!({ "user_id": user.id, "role": offer.role })).await?;
         }
         _ => {
-            settle(tx, &user, &name).await?;
+            settle(state, tx, &user, &name).await?;
         }
     }
     Ok(user)

@@ -133,6 +133,8 @@ pub(crate) async fn verify(
         return Err(ApiError::conflict("email_taken", "there is an account with this address").at("email"));
     }
     users::set_verified(&mut tx, &user).await?;
+    // A link that went to the address before is good no more.
+    once::void(&mut tx, Purpose::PasswordReset, &user).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
