@@ -39,7 +39,6 @@ const IDLE: &[(&str, &str)] = &[
     ("transfers", "calls are not handed over yet"),
     ("degraded", "there is no degraded mode yet"),
     ("hooks", "hooks of agents are not called yet"),
-    ("sip", "headers do not become variables, and calls are answered at once"),
 ];
 
 /// Kinds of tools that run in calls.

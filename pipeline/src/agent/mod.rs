@@ -139,6 +139,7 @@ pub fn build(agent: &AgentSpec, around: Surroundings<'_>) -> Result<Conversation
             silence: agent.turn.silence.prompts.clone(),
             goodbye: agent.turn.silence.goodbye.clone(),
             fillers: agent.speech.fillers.clone(),
+            of_tools: agent.tools.iter().map(|tool| (tool.name.clone(), tool.filler.text.clone())).collect(),
         },
         events: around.events,
         orders: around.orders,

@@ -38,6 +38,15 @@ fn what_was_set_reaches_the_machine() {
 }
 
 #[test]
+fn tools_bring_their_own_time_and_what_is_said_meanwhile() {
+    let config = turns::turns(&agent(json!({"tools": [
+        {"name": "a", "kind": "hang_up", "timeout_ms": 30_000, "filler": {"after_ms": 900}},
+        {"name": "b", "kind": "hang_up", "filler": {"after_ms": 300}},
+        {"name": "c", "kind": "hang_up", "enabled": false, "timeout_ms": 60_000, "filler": {"after_ms": 1}}]})));
+    assert_eq!((config.tool_filler, config.tool_cap), (300, 32_000));
+}
+
+#[test]
 fn every_stage_that_the_examples_name_can_be_opened_or_is_named() {
     for text in [
         include_str!("../../../domain/tests/examples/offline_receptionist.json"),

@@ -14,6 +14,9 @@ const CHUNK: u64 = 32;
 /// A pause in speech is this much less likely to be speech than its beginning was.
 const STOP_BELOW: f32 = 0.15;
 
+/// A tool's answer may take so much longer than the tool, ms.
+const TOOL_GRACE: u64 = 2_000;
+
 /// How to listen to this agent's callers.
 #[must_use]
 pub fn ear(agent: &AgentSpec) -> VadConfig {
@@ -52,6 +55,7 @@ pub(super) fn turns(agent: &AgentSpec) -> TurnConfig {
     let own_words = |words: &[String], usual: &[String]| {
         words.iter().filter(|word| !usual.contains(word)).map(|word| word.to_lowercase()).collect()
     };
+    let tools = || agent.tools.iter().filter(|tool| tool.enabled);
     let mut config = TurnConfig {
         ends: ends(turn),
         interruptible: barge_in.mode != BargeInMode::Off,
@@ -74,6 +78,12 @@ pub(super) fn turns(agent: &AgentSpec) -> TurnConfig {
         too_long,
         too_long_hard,
         max_call: agent.limits.max_duration_ms,
+        tool_filler: tools().map(|tool| tool.filler.after_ms).min().unwrap_or(own.tool_filler),
+        // Whoever runs the tool ends it; this is for one that never comes back.
+        tool_cap: tools()
+            .map(|tool| tool.timeout_ms + TOOL_GRACE)
+            .max()
+            .map_or(own.tool_cap, |cap| cap.max(own.tool_cap)),
         ..own
     };
     silence(turn, &default, &mut config);

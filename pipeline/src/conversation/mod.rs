@@ -60,6 +60,8 @@ pub struct Lines {
     pub goodbye: String,
     /// While something takes its time.
     pub fillers: Vec<String>,
+    /// While a tool takes its time: tool → its own; without any the ones above.
+    pub of_tools: BTreeMap<String, Vec<String>>,
 }
 
 /// A conversation; lives on a voice thread as its call's [`Talk`].
@@ -368,7 +370,10 @@ impl Conversation {
         let text = match line {
             turn::Line::Text(text) => text,
             turn::Line::Filler => {
-                let fillers = &self.lines.fillers;
+                let running = self.tools.iter().filter(|(id, _)| !self.results.contains_key(*id));
+                let own =
+                    running.filter_map(|(_, (name, _))| self.lines.of_tools.get(name)).find(|own| !own.is_empty());
+                let fillers = own.unwrap_or(&self.lines.fillers);
                 let Some(text) = fillers.get(self.fillers % fillers.len().max(1)).cloned() else { return };
                 self.fillers += 1;
                 self.speech(r#gen).fillers += 1;

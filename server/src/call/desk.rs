@@ -32,6 +32,9 @@ pub const BENCH: &str = "bench";
 /// How often orphaned leases are looked for.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// A credential's place has so long to find its addresses before a call.
+const LOOKUP: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Everything a call needs of the process.
 pub struct Parts {
     /// Configuration and agents.
@@ -294,6 +297,14 @@ impl Desk {
         let opened = self.store.open_credentials(&self.seal, tenant, agent).await;
         let opened =
             opened.map_err(|error| AgentError::Setting { path: "credential_id".into(), reason: error.to_string() })?;
+        for found in opened.values() {
+            // Where a vendor is was judged when it was stored; its name may lead elsewhere by now.
+            let Some(url) = &found.base_url else { continue };
+            if let Ok(Err(refused)) = tokio::time::timeout(LOOKUP, self.tools.permits(url)).await {
+                let reason = format!("the credential's base_url is not allowed: {refused}");
+                return Err(AgentError::Setting { path: "credential_id".into(), reason });
+            }
+        }
         let credential = |found: control_api::Opened| Credential { secret: found.secret, base_url: found.base_url };
         Ok(opened.into_iter().map(|(id, found)| (id, credential(found))).collect())
     }

@@ -34,7 +34,14 @@ pub(super) fn facts(agent: &AgentSpec, about: &About<'_>) -> Facts {
         .variables
         .iter()
         .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
-    let variables = given.chain(always.map(|(name, value)| (name.to_owned(), value))).collect();
+    // What came in a header is also known by where it came from.
+    let mapped: Vec<(String, String)> = agent
+        .sip
+        .headers_to_variables
+        .values()
+        .filter_map(|name| Some((format!("sip.{name}"), about.variables.get(name)?.as_str()?.to_owned())))
+        .collect();
+    let variables = given.chain(mapped).chain(always.map(|(name, value)| (name.to_owned(), value))).collect();
     let caller_number = (about.direction == Direction::Inbound).then(|| number(about.from)).flatten();
     Facts { caller_number, now, variables }
 }
@@ -84,7 +91,8 @@ mod tests {
 
     #[test]
     fn what_always_exists_is_there_and_what_was_given_beside_it() {
-        let agent = AgentSpec { timezone: Some("Europe/Berlin".into()), ..AgentSpec::named("Desk") };
+        let mut agent = AgentSpec { timezone: Some("Europe/Berlin".into()), ..AgentSpec::named("Desk") };
+        agent.sip.headers_to_variables.insert("X-Account-Holder".into(), "who".into());
         let variables = serde_json::json!({"n": 4, "who": "Ann", "agent_name": "Mallory"});
         let id = CallId(uuid::Uuid::nil());
         let about = About {
@@ -97,6 +105,7 @@ mod tests {
         let facts = facts(&agent, &about);
         let of = |name: &str| facts.variables.get(name).map_or("", String::as_str);
         assert_eq!((of("n"), of("who"), of("agent_name")), ("4", "Ann", "Desk"));
+        assert_eq!((of("sip.who"), of("sip.n")), ("Ann", ""));
         assert_eq!((of("caller"), of("called"), of("direction")), ("+491701234567", "desk", "inbound"));
         assert!(of("today").ends_with(&of("now")[..4]) && of("today").starts_with(of("weekday")));
         assert_eq!(facts.caller_number.as_deref(), Some("+491701234567"));

@@ -8,7 +8,7 @@ use domain::{AgentSpec, CallId, Channel, Direction, EndedReason, Pii, Status};
 use serde_json::{Map, Value};
 use sip_stack::{CallHandle, Cause, Event, Invite, Refusal};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::desk::{Desk, refusal};
 use super::session::{Answered, Session};
@@ -62,6 +62,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
     };
     // What the agent declares, and over it what rule and headers say.
     let mut variables = domain::agent::variables::defaults(&route.agent.prompt.variables);
+    variables.extend(mapped(&route.agent, &invite));
     variables.extend(route.variables);
     let created = NewCall {
         tenant: route.tenant,
@@ -110,12 +111,16 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         }
     };
     desk.sip.ring(call, None);
+    let (rang, session_rings) = (Instant::now(), session.agent.sip.answer_after_ms);
     session.status(Status::Ringing, Some(180));
 
     // It rings while the greeting is made; the caller may give up meanwhile.
     let mut talk = talk;
     tokio::select! {
-        _ = timeout(GREETING, talk.ready()) => {}
+        () = async {
+            let _ = timeout(GREETING, talk.ready()).await;
+            sleep_until(rang + Duration::from_millis(session_rings)).await;
+        } => {}
         cause = gave_up(&mut events) => return session.over(cause),
         reason = session.asked_to_end() => return session.refuse(Refusal::new(480), reason),
     }
@@ -131,6 +136,18 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         },
     };
     session.run(Answered { ports, plan, ability, talk, events }).await;
+}
+
+/// The headers that the agent wants to know, as its variables.
+fn mapped(agent: &AgentSpec, invite: &Invite) -> Map<String, Value> {
+    let mut variables = Map::new();
+    for (header, variable) in &agent.sip.headers_to_variables {
+        if let Some((_, value)) = invite.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(header)) {
+            let value: String = value.chars().filter(|c| !c.is_control()).take(500).collect();
+            variables.insert(variable.clone(), value.into());
+        }
+    }
+    variables
 }
 
 /// The agent's own notes stand on each of its calls.

@@ -105,7 +105,7 @@ async fn a_call_keeps_its_version_and_a_tools_answer_is_spoken() {
     let live = loop {
         match server.api.call_from("first").await {
             Some(call) if call["status"] == "in_progress" => break call,
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            _ => tokio::time::sleep(Duration::from_millis(300)).await,
         }
     };
     assert_eq!(live["agent"]["version"], 1, "{live:#}");

@@ -88,6 +88,14 @@ impl ToolClient {
         Self(outward)
     }
 
+    /// Whether a place that a tenant names may be asked now.
+    ///
+    /// # Errors
+    /// It leads where requests of tenants may not go.
+    pub async fn permits(&self, url: &str) -> Result<(), UrlRefused> {
+        self.0.guard().check(url).await.map(drop)
+    }
+
     pub(crate) fn outward(&self) -> &Outward {
         &self.0
     }
