@@ -45,6 +45,14 @@ impl Sipp {
         self
     }
 
+    /// So many calls within a second, which stay on the line for so long where the scenario leaves that open.
+    #[must_use]
+    pub fn at_once(mut self, count: u32, stay: Duration) -> Self {
+        let (count, stay) = (count.to_string(), stay.as_millis().to_string());
+        self.command.args(["-m", &count, "-l", &count, "-r", &count, "-d", &stay]);
+        self
+    }
+
     /// Runs the scenario; any call that does not follow it fails the test.
     pub async fn run(mut self) {
         let (output, errors) = finish("sipp", "sip-tester", &mut self.command).await;

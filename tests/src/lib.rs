@@ -9,6 +9,9 @@ pub mod flite;
 mod home;
 mod line;
 mod phone;
+#[allow(dead_code, reason = "the suite of the control plane shares one cluster, here each test has its own")]
+#[path = "../../control-api/tests/suite/postgres.rs"]
+mod postgres;
 mod sidetone;
 pub mod sound;
 
@@ -17,4 +20,5 @@ pub use client::{Baresip, Sipp};
 pub use home::{elsewhere, enter};
 pub use line::{Line, SSRC, Sip, request, rtp_header};
 pub use phone::{Phone, Spoken};
+pub use postgres::Cluster;
 pub use sidetone::{GREETING, Plan, Sidetone, binary, workspace};

@@ -100,6 +100,28 @@ pub(crate) async fn outgoing(
     address: &str,
     at_ms: i64,
 ) -> Result<Result<Rate, Forbidden>, sqlx::Error> {
+    if let Err(forbidden) = allowed(db, id, tenant, address).await? {
+        return Ok(Err(forbidden));
+    }
+    Ok(priced(tenant, rates::find(db, &tenant.plan, item, address, at_ms).await?))
+}
+
+/// The rate of an outgoing leg, unless it is dearer than the tenant allows.
+pub(crate) fn priced(tenant: &Tenant, found: Found) -> Result<Rate, Forbidden> {
+    match found {
+        Found::Rate(rate) if rates::per_minute(&rate) > tenant.max_rate_micros => Err(Forbidden::Rate),
+        Found::Rate(rate) => Ok(rate),
+        Found::Blocked | Found::Nothing => Err(Forbidden::NoRate),
+    }
+}
+
+/// Whether an address may be dialled at all, whatever it costs.
+pub(crate) async fn allowed(
+    db: &mut AnyConnection,
+    id: TenantId,
+    tenant: &Tenant,
+    address: &str,
+) -> Result<Result<(), Forbidden>, sqlx::Error> {
     let digits = rates::digits(address);
     if digits.is_empty() {
         if host(address).is_some_and(|host| !callable(host)) {
@@ -123,11 +145,7 @@ pub(crate) async fn outgoing(
             return Ok(Err(Forbidden::DoNotCall));
         }
     }
-    Ok(match rates::find(db, &tenant.plan, item, address, at_ms).await? {
-        Found::Rate(rate) if rates::per_minute(&rate) > tenant.max_rate_micros => Err(Forbidden::Rate),
-        Found::Rate(rate) => Ok(rate),
-        Found::Blocked | Found::Nothing => Err(Forbidden::NoRate),
-    })
+    Ok(Ok(()))
 }
 
 /// The host of a SIP URI if it is a literal address; names are judged by [`callable`] once they are resolved.

@@ -144,18 +144,18 @@ async fn terms(
     tenant: &Tenant,
     at_ms: i64,
 ) -> Result<Terms, NotAdmitted> {
-    let item = admission.item.as_str();
-    let mut rate = if admission.item.is_outgoing() {
-        destination::outgoing(db, admission.tenant, tenant, item, &admission.address, at_ms)
-            .await?
-            .map_err(NotAdmitted::Forbidden)?
-    } else {
-        match rates::find(db, &tenant.plan, item, &admission.address, at_ms).await? {
-            Found::Rate(rate) => rate,
-            Found::Blocked | Found::Nothing => return Err(NotAdmitted::Forbidden(destination::Forbidden::NoRate)),
-        }
+    if admission.item.is_outgoing() {
+        let allowed = destination::allowed(db, admission.tenant, tenant, &admission.address).await?;
+        allowed.map_err(NotAdmitted::Forbidden)?;
+    }
+    let items = [admission.item.as_str(), "hold_per_min"];
+    let [found, beside] = rates::find_two(db, &tenant.plan, items, &admission.address, at_ms).await?;
+    let mut rate = match found {
+        found if admission.item.is_outgoing() => destination::priced(tenant, found).map_err(NotAdmitted::Forbidden)?,
+        Found::Rate(rate) => rate,
+        Found::Blocked | Found::Nothing => return Err(NotAdmitted::Forbidden(destination::Forbidden::NoRate)),
     };
-    let mut hold_per_min = match rates::find(db, &tenant.plan, "hold_per_min", &admission.address, at_ms).await? {
+    let mut hold_per_min = match beside {
         Found::Rate(rate) => price::price_of(&rate, 60),
         _ => 0,
     };
@@ -170,13 +170,23 @@ impl Store {
     /// call finds the first.
     pub async fn admit(&self, admission: &Admission, at_ms: i64) -> Result<Grant, NotAdmitted> {
         let secret = self.secret().await?;
-        let mut db = self.pool().acquire().await?;
-        let tenant = Tenant::read(&mut db, admission.tenant).await?;
-        let mut terms = terms(&mut db, admission, &tenant, at_ms).await?;
-        drop(db);
+        // Admissions of one tenant wait for its purse; they shall not wait on every connection that there is.
+        let _seat = self.admissions().acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
         let mut tx = self.begin().await?;
+        let tenant = Tenant::read(&mut tx, admission.tenant).await?;
+        let mut terms = terms(&mut tx, admission, &tenant, at_ms).await?;
         let mut purse = Purse::open(&mut tx, admission.tenant, admission.livemode).await?;
-        if let Some(lease) = find(&mut tx, By::Call(&admission.call.to_string())).await? {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM leases WHERE tenant_id = $1 AND state = 'open'), (SELECT COUNT(*) FROM leases WHERE call_id = $2)",
+        )
+        .bind(admission.tenant.to_string())
+        .bind(admission.call.to_string())
+        .fetch_one(&mut *tx)
+        .await?;
+        let (open, known): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if known > 0
+            && let Some(lease) = find(&mut tx, By::Call(&admission.call.to_string())).await?
+        {
             return Ok(grant(&lease, false, &secret));
         }
         terms.caps = caps::current(&mut tx, admission.tenant, &tenant, at_ms).await?;
@@ -188,11 +198,6 @@ impl Store {
         if caps::left(&mut tx, admission.tenant, &terms.caps).await? < cover.held_micros || cover.covered_ms == 0 {
             return Err(NotAdmitted::SpendCap);
         }
-        let open: i64 = sqlx::query("SELECT COUNT(*) FROM leases WHERE tenant_id = $1 AND state = 'open'")
-            .bind(admission.tenant.to_string())
-            .fetch_one(&mut *tx)
-            .await?
-            .try_get(0)?;
         if open >= tenant.max_calls {
             return Err(NotAdmitted::Concurrency { max: tenant.max_calls });
         }

@@ -5,7 +5,7 @@
 
 use domain::{TenantId, event::Name};
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _};
 
 use crate::{
     jobs::{NewJob, enqueue},
@@ -201,31 +201,8 @@ impl Purse {
         if new.rows_affected() == 0 {
             return Ok(false);
         }
-        for (n, (account, amount)) in entries.into_iter().enumerate() {
-            let account_id = account.id(self.tenant, self.livemode);
-            sqlx::query("INSERT INTO ledger_entries (txn_id, n, account_id, amount_micros) VALUES ($1, $2, $3, $4)")
-                .bind(id.clone())
-                .bind(n as i64 + 1)
-                .bind(account_id.clone())
-                .bind(amount)
-                .execute(&mut *db)
-                .await?;
-            if !matches!(account, Account::Available | Account::Held) {
-                continue;
-            }
-            // The row is ours since `open`; the condition is the last line of defence, not the decision.
-            let moved = sqlx::query(
-                "UPDATE ledger_accounts SET balance_micros = balance_micros + $1, version = version + 1
-                 WHERE id = $2 AND (balance_micros + $1 >= COALESCE(floor_micros, 0) OR $1 > 0)",
-            )
-            .bind(amount)
-            .bind(account_id)
-            .execute(&mut *db)
-            .await?;
-            if moved.rows_affected() == 0 {
-                return Err(LedgerError::NoCredit);
-            }
-        }
+        self.enter(db, &id, &entries).await?;
+        self.shift(db, to_available, to_held).await?;
         self.available += to_available;
         self.tell(db, txn.at_ms).await?;
         Ok(true)
@@ -233,6 +210,41 @@ impl Purse {
 }
 
 impl Purse {
+    /// Writes the entries of a transaction.
+    async fn enter(&self, db: &mut AnyConnection, txn: &str, entries: &[(Account, i64)]) -> Result<(), sqlx::Error> {
+        let row = |n: usize| format!("($1, {}, ${}, ${})", n + 1, 2 * n + 2, 2 * n + 3);
+        let rows: Vec<String> = (0..entries.len()).map(row).collect();
+        let sql =
+            format!("INSERT INTO ledger_entries (txn_id, n, account_id, amount_micros) VALUES {}", rows.join(", "));
+        let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(txn.to_owned());
+        for (account, amount) in entries {
+            query = query.bind(account.id(self.tenant, self.livemode)).bind(*amount);
+        }
+        query.execute(db).await.map(drop)
+    }
+
+    /// Moves the tenant's own balances, in one statement. The rows are ours since `open`; the condition is the last line of defence, not
+    /// the decision.
+    async fn shift(&self, db: &mut AnyConnection, to_available: i64, to_held: i64) -> Result<(), LedgerError> {
+        let wanted = u64::from(to_available != 0) + u64::from(to_held != 0);
+        if wanted == 0 {
+            return Ok(());
+        }
+        let moved = sqlx::query(
+            "UPDATE ledger_accounts SET balance_micros = balance_micros + CASE WHEN id = $1 THEN $2 ELSE $4 END, version = version + 1
+             WHERE ((id = $1 AND $2 <> 0) OR (id = $3 AND $4 <> 0))
+               AND (CASE WHEN id = $1 THEN $2 ELSE $4 END > 0
+                 OR balance_micros + CASE WHEN id = $1 THEN $2 ELSE $4 END >= COALESCE(floor_micros, 0))",
+        )
+        .bind(Account::Available.id(self.tenant, self.livemode))
+        .bind(to_available)
+        .bind(Account::Held.id(self.tenant, self.livemode))
+        .bind(to_held)
+        .execute(db)
+        .await?;
+        if moved.rows_affected() == wanted { Ok(()) } else { Err(LedgerError::NoCredit) }
+    }
+
     /// Tells once for each crossing that credit is low or used up, and is ready to tell again a tenth above the mark.
     async fn tell(&mut self, db: &mut AnyConnection, at_ms: i64) -> Result<(), sqlx::Error> {
         let now = match self.available {

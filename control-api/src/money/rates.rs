@@ -38,20 +38,40 @@ pub(crate) async fn find(
     address: &str,
     at_ms: i64,
 ) -> Result<Found, sqlx::Error> {
+    find_two(db, plan, [item, item], address, at_ms).await.map(|[found, _]| found)
+}
+
+/// The rates for two items and an address at a time, in one statement.
+pub(crate) async fn find_two(
+    db: &mut AnyConnection,
+    plan: &str,
+    items: [&str; 2],
+    address: &str,
+    at_ms: i64,
+) -> Result<[Found; 2], sqlx::Error> {
     let digits = digits(address);
     // All prefixes of the number by name, so that one index look-up each finds them: fewer than sixteen are padded with "".
-    let names: Vec<String> = (0..=DIGITS).map(|n| format!("${}", n + 4)).collect();
+    let names: Vec<String> = (0..=DIGITS).map(|n| format!("${}", n + 5)).collect();
     let sql = format!(
-        "SELECT {COLUMNS}, blocked FROM rates WHERE plan_id = $1 AND item = $2 AND starts_at <= $3
-         AND (ends_at IS NULL OR ends_at > $3) AND prefix IN ({}) ORDER BY LENGTH(prefix) DESC, starts_at DESC LIMIT 1",
+        "SELECT {COLUMNS}, blocked FROM rates WHERE plan_id = $1 AND item IN ($2, $3) AND starts_at <= $4
+         AND (ends_at IS NULL OR ends_at > $4) AND prefix IN ({}) ORDER BY LENGTH(prefix) DESC, starts_at DESC",
         names.join(",")
     );
-    let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(plan.to_owned()).bind(item.to_owned()).bind(at_ms);
+    let [first, second] = items.map(str::to_owned);
+    let mut query = sqlx::query::<Any>(AssertSqlSafe(sql)).bind(plan.to_owned()).bind(first).bind(second).bind(at_ms);
     for n in 0..=DIGITS {
         query = query.bind(digits.get(..n).unwrap_or_default().to_owned());
     }
-    let Some(row) = query.fetch_optional(db).await? else { return Ok(Found::Nothing) };
-    if row.try_get::<i64, _>("blocked")? != 0 { Ok(Found::Blocked) } else { read(&row).map(Found::Rate) }
+    let mut found = [Found::Nothing, Found::Nothing];
+    for row in query.fetch_all(db).await? {
+        let item: String = row.try_get("item")?;
+        for (found, wanted) in found.iter_mut().zip(items) {
+            if *found == Found::Nothing && item == wanted {
+                *found = if row.try_get::<i64, _>("blocked")? != 0 { Found::Blocked } else { Found::Rate(read(&row)?) };
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A row of `rates` with [`COLUMNS`].

@@ -6,7 +6,22 @@ use super::{
     ledger::Purse,
     usage::{self, Used},
 };
-use crate::store::Store;
+use crate::{seal, store::Store};
+
+impl Store {
+    /// Closes the lease with this token for a conversation of so long and what it used; what was charged, or none if there is no such
+    /// lease. The first close counts, and every later one hears the same.
+    pub async fn release(
+        &self,
+        token: &str,
+        duration_ms: i64,
+        used: &[Used],
+        at_ms: i64,
+    ) -> Result<Option<i64>, NotMoved> {
+        let settled = by_token(self, &seal::sha256_hex(token.as_bytes()), duration_ms, used, at_ms).await?;
+        Ok(settled.map(|settled| settled.charged))
+    }
+}
 
 /// Closes the lease with this token's hash; none if there is no such lease.
 pub(crate) async fn by_token(

@@ -13,7 +13,7 @@ use std::{
 };
 
 use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyPoolOptions};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) mod calls;
 mod first_run;
@@ -27,6 +27,9 @@ mod taken;
 pub use first_run::FirstRun;
 pub use taken::{Booking, Message, SlotTaken, TakeError};
 
+/// Connections to a PostgreSQL where nothing else is said.
+const CONNECTIONS: u32 = 16;
+
 /// A connection pool to the installation's database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -35,6 +38,7 @@ pub struct Store {
     secret: Arc<OnceLock<[u8; 32]>>,
     bell: watch::Sender<u64>,
     changes: Arc<AtomicU64>,
+    admissions: Arc<Semaphore>,
 }
 
 /// Which database speaks behind the pool.
@@ -83,8 +87,13 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens `sqlite://PATH` (made if missing), `sqlite::memory:` or `postgres://…`.
+    /// Opens `sqlite://PATH` (made if missing), `sqlite::memory:` or `postgres://…` with 16 connections.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with(url, CONNECTIONS).await
+    }
+
+    /// The same with so many connections to a PostgreSQL; a SQLite file has one writer anyway.
+    pub async fn open_with(url: &str, connections: u32) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let mut options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(5));
         let (engine, target) = if let Some(rest) = url.strip_prefix("sqlite:") {
@@ -116,11 +125,12 @@ impl Store {
             });
             (Engine::Sqlite, target)
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            options = options.max_connections(16);
+            options = options.max_connections(connections.max(2));
             (Engine::Postgres, url.to_owned())
         } else {
             return Err(StoreError::Url { url: blank_password(url), reason: "not sqlite:// or postgres://" });
         };
+        let seats = (options.get_max_connections() / 2).max(1) as usize;
         let pool = options
             .connect(&target)
             .await
@@ -131,6 +141,7 @@ impl Store {
             secret: Arc::new(OnceLock::new()),
             bell: watch::Sender::new(0),
             changes: Arc::default(),
+            admissions: Arc::new(Semaphore::new(seats)),
         })
     }
 
@@ -186,6 +197,11 @@ impl Store {
             Engine::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
             Engine::Postgres => self.pool.begin().await,
         }
+    }
+
+    /// Seats for admissions: half of the connections, so that the journal and the API have the others.
+    pub(crate) fn admissions(&self) -> &Semaphore {
+        &self.admissions
     }
 
     /// The installation's secret for cursors and signed links. It grows from the oldest key's hash, which every node can read, no

@@ -29,6 +29,7 @@ mod outbox;
 mod payments;
 mod people;
 mod person;
+#[allow(dead_code, unreachable_pub, reason = "the tests of whole calls use it too, and stop it and start it again")]
 mod postgres;
 mod recordings;
 mod retention;

@@ -1,7 +1,10 @@
 //! Calls cost money: no credit, no call; a ceiling ends the call at the second that it pays for; and the books balance afterwards.
 
-use serde_json::json;
-use tests::{Phone, Sidetone, workspace};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::{Cluster, Phone, Sidetone, Sipp, enter, workspace};
+use tokio::time::sleep;
 
 /// $0.15 a minute, by the second.
 const DECK: &str = "item,unit_micros\nvoice_in,150000\nvoice_out,150000\n";
@@ -45,9 +48,138 @@ async fn a_call_is_refused_without_credit_warned_before_its_ceiling_and_ended_at
     assert!(warned.is_some_and(|turn| turn["start_ms"].as_i64().unwrap() >= 5_000), "{turns:#?}");
     let balance = server.api.get("billing/balance").await;
     assert_eq!((&balance["available_micros"], &balance["held_micros"]), (&json!(1_000_000 - CEILING), &json!(0)));
+    books_hold(&server).await;
+}
+
+/// The invariants find nothing.
+async fn books_hold(server: &Sidetone) {
     let said = server.check_ledger().await;
     // An installation has no owner before somebody signs up (T2).
     let broken: Vec<_> =
         said.lines().filter(|line| !line.starts_with("T2 ") && !line.contains("invariants hold")).collect();
     assert!(!said.is_empty() && broken.is_empty(), "{said}");
+}
+
+/// A server on a PostgreSQL of its own, where a minute costs $0.15 and the tenant has so much.
+async fn with_postgres(database: &Cluster, credit: i64) -> Sidetone {
+    let url = database.database();
+    let server = Sidetone::with(|plan| plan.set("STORE__URL", &url)).await;
+    let plan = server.api.get("rate-plans").await["data"][0]["id"].as_str().unwrap().to_owned();
+    server.api.put(&format!("rate-plans/{plan}/rates"), "text/csv", DECK).await;
+    // The event of a new key is the first to name the tenant.
+    server.api.post("api-keys", &json!({"name": "another", "scopes": ["calls:read"]})).await;
+    let tenant = server.api.get("events?wait_ms=10000").await["data"][0]["tenant_id"].clone();
+    let gift = json!({"tenant_id": tenant, "amount_micros": credit, "reason": "welcome", "kind": "promo"});
+    server.api.post_once("billing/adjustments", "gift", &gift).await;
+    server
+}
+
+fn count(calls: &[Value], field: &str, value: &str) -> usize {
+    calls.iter().filter(|call| call[field] == value).count()
+}
+
+/// All calls, once every one of them has ended.
+async fn all_ended(server: &Sidetone, expected: usize) -> Vec<Value> {
+    let began = Instant::now();
+    loop {
+        let calls = server.api.calls().await;
+        if calls.len() == expected && calls.iter().all(|call| call["ended_at"].is_string()) {
+            return calls;
+        }
+        let live = calls.iter().filter(|call| call["ended_at"].is_null()).count();
+        assert!(began.elapsed() < Duration::from_secs(20), "{} calls of {expected}, {live} not ended", calls.len());
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hundred_calls_at_once_on_credit_for_one_one_is_admitted() {
+    enter();
+    let database = Cluster::start();
+    let server = with_postgres(&database, 150_000).await;
+    Sipp::new(&server, "steady.xml", "bench").at_once(200, Duration::from_secs(5)).run().await;
+    let calls = all_ended(&server, 200).await;
+    assert_eq!((count(&calls, "status", "completed"), count(&calls, "ended_reason", "insufficient_credit")), (1, 199));
+    let admitted = calls.iter().find(|call| call["status"] == "completed").unwrap();
+    let charged = admitted["cost"]["charged_micros"].as_i64().unwrap();
+    assert_eq!(charged, admitted["billed_s"].as_i64().unwrap() * 2_500);
+    let balance = server.api.get("billing/balance").await;
+    assert_eq!((&balance["available_micros"], &balance["held_micros"]), (&json!(150_000 - charged), &json!(0)));
+    books_hold(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_with_fifty_calls_up_every_one_is_settled_by_its_evidence() {
+    enter();
+    let database = Cluster::start();
+    let mut server = with_postgres(&database, 50_000_000).await;
+    let stay = Duration::from_secs(60);
+    let callers = tokio::spawn(Sipp::new(&server, "steady.xml", "bench").at_once(50, stay).run());
+    let began = Instant::now();
+    loop {
+        let calls = server.api.calls().await;
+        if count(&calls, "status", "in_progress") == 50 {
+            break;
+        }
+        let refused = calls.iter().find(|call| call["ended_at"].is_string());
+        assert!(
+            began.elapsed() < Duration::from_secs(20) && refused.is_none(),
+            "fifty calls do not get through: {refused:?}"
+        );
+        sleep(Duration::from_millis(200)).await;
+    }
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(server.api.get("billing/balance").await["held_micros"], 50 * 150_000);
+    server.kill().await;
+    callers.abort();
+    server.restart().await;
+    let calls = all_ended(&server, 50).await;
+    assert_eq!(count(&calls, "ended_reason", "node_lost"), 50);
+    let charged: i64 = calls.iter().map(|call| call["cost"]["charged_micros"].as_i64().unwrap()).sum();
+    // No more than the time that they were up: nobody pays for what nobody can prove.
+    assert!(calls.iter().all(|call| call["billed_s"].as_i64() <= Some(25)), "{calls:#?}");
+    let balance = server.api.get("billing/balance").await;
+    assert_eq!((&balance["available_micros"], &balance["held_micros"]), (&json!(50_000_000 - charged), &json!(0)));
+    assert_eq!(balance["open_leases"], 0);
+    books_hold(&server).await;
+    // Once more: what is settled stays so.
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(server.api.get("billing/balance").await["available_micros"], 50_000_000 - charged);
+    books_hold(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_for_thirty_seconds_costs_no_event() {
+    enter();
+    let database = Cluster::start();
+    let server = with_postgres(&database, 50_000_000).await;
+    let callers = tokio::spawn(Sipp::new(&server, "steady.xml", "demo").at_once(10, Duration::from_secs(15)).run());
+    let began = Instant::now();
+    while count(&server.api.calls().await, "status", "in_progress") < 10 {
+        assert!(began.elapsed() < Duration::from_secs(20) && !callers.is_finished(), "ten calls do not get through");
+        sleep(Duration::from_millis(100)).await;
+    }
+    database.stop();
+    let away = Instant::now();
+    // The calls go on and come to their end; a new one is refused, as `store.down` says.
+    callers.await.unwrap();
+    let mut refused = Phone::new(&server, "demo", "latecomer").start();
+    assert_ne!(refused.wait().await.unwrap().code(), Some(0));
+    sleep(Duration::from_secs(30).saturating_sub(away.elapsed())).await;
+    database.go_on();
+    let calls = all_ended(&server, 11).await;
+    assert_eq!((count(&calls, "status", "completed"), count(&calls, "ended_reason", "no_capacity")), (10, 1));
+    for call in calls.iter().filter(|call| call["status"] == "completed") {
+        let events = server.api.events(call["id"].as_str().unwrap()).await;
+        let numbers: Vec<_> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>(), "events are numbered without holes");
+        let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+        let told = ["call.created", "call.answered", "call.dtmf.received", "call.ended", "call.cost.final"].map(count);
+        assert_eq!(told, [1, 1, 3, 1, 1], "{events:#?}");
+        // It was on the line for twenty seconds, whatever the database knew of it meanwhile.
+        assert!((19..=23).contains(&call["billed_s"].as_i64().unwrap()), "{call:#}");
+    }
+    assert_eq!(server.api.get("billing/balance").await["held_micros"], 0);
+    books_hold(&server).await;
 }

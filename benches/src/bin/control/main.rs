@@ -2,6 +2,7 @@
 //!
 //! `scripts/bench-control` starts the server and a PostgreSQL for it and prints the tables of `benches/README.md`.
 
+mod admit;
 mod read;
 mod seed;
 
@@ -26,6 +27,21 @@ enum Command {
         #[arg(long)]
         calls: i64,
     },
+    /// Opens and settles leases at a store without a server; prints admissions a second, deadlocks and broken invariants.
+    Admit {
+        /// `sqlite://…` or `postgres://…`.
+        #[arg(long)]
+        database: String,
+        /// Connections, and as many who ask.
+        #[arg(long, default_value_t = 24)]
+        connections: u32,
+        /// Tenants among whom they are spread.
+        #[arg(long, default_value_t = 1)]
+        tenants: u32,
+        /// How long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Asks every list, statistics and analytics route, one request after the other.
     Read {
         /// `http://host:port`.
@@ -46,6 +62,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     match Arguments::parse().command {
+        Command::Admit { database, connections, tenants, seconds } => {
+            admit::run(admit::Load { database, connections, tenants, seconds }).await
+        }
         Command::Seed { database, calls } => seed::fill(&database, calls).await,
         Command::Read { api, key, requests, seconds: None } => read::table(&api, &key, requests).await,
         Command::Read { api, key, seconds: Some(seconds), .. } => read::load(&api, &key, seconds).await,
