@@ -12,7 +12,7 @@ use crate::{
     money::monthly::{self, MONTHLY},
     nodes::{self, NodeInfo},
     outbox::{
-        self, Consumer, Hub, Rollups, WebhookSender,
+        self, Consumer, Hub, NatsSettings, Rollups, WebhookSender,
         webhooks::{FanOut, Post, PostSettings},
     },
     retention,
@@ -45,6 +45,8 @@ pub struct BackgroundSettings {
     pub clock: Clock,
     /// Sends webhooks, and opens their secrets; without it deliveries wait for a node that has it.
     pub webhooks: Option<(WebhookSender, NodeKey)>,
+    /// The bus that gets every event too.
+    pub nats: NatsSettings,
 }
 
 /// The background of one node.
@@ -64,8 +66,9 @@ impl Background {
     pub async fn start(store: &Store, settings: BackgroundSettings) -> Result<Self, sqlx::Error> {
         let hub = Hub::new(store.last_published().await?);
         let mut tasks = Tasks::default();
-        let BackgroundSettings { node, handlers, clock, webhooks } = settings;
+        let BackgroundSettings { node, handlers, clock, webhooks, nats } = settings;
         outbox::start(&mut tasks, store, &hub, &node, consumers(&clock));
+        outbox::start_bus(&mut tasks, store, &hub, &node, nats, clock.clone());
         if let Some((sender, key)) = webhooks {
             let post = PostSettings { store: store.clone(), sender, key, clock: clock.clone(), node: node.clone() };
             tasks.spawn(|stop| Post::new(post).run(stop));

@@ -62,7 +62,7 @@ pub use money::{
 };
 pub use net::{Guard, Lookup, Outward, UrlRefused};
 pub use nodes::NodeInfo;
-pub use outbox::{EventsSettings, Hub, LiveEvent, NewEvent, WebhookSender, emit};
+pub use outbox::{EventsSettings, Hub, LiveEvent, NatsSettings, NewEvent, WebhookSender, emit};
 pub use people::Purge as TenantPurge;
 pub use retention::Retention;
 pub use routing::{
@@ -72,7 +72,7 @@ pub use routing::{
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
-pub use switchboard::{DialRefused, DialRequest, Health, LiveCall, NotActive, Switchboard};
+pub use switchboard::{DialRefused, DialRequest, Health, Heard, LiveCall, NotActive, Switchboard};
 pub use time::{Clock, now_ms};
 
 /// A future behind a trait object.

@@ -177,6 +177,10 @@ pub(crate) struct Waiting {
     pub(crate) webhooks_pending: i64,
     /// Age of the oldest event without a number.
     pub(crate) outbox_lag_ms: i64,
+    /// Enabled trunks; of them with a gateway that answers, and with gateways of which none does.
+    pub(crate) trunks: i64,
+    pub(crate) trunks_up: i64,
+    pub(crate) trunks_down: i64,
 }
 
 impl Store {
@@ -210,7 +214,13 @@ impl Store {
             "SELECT (SELECT COUNT(*) FROM jobs WHERE state IN ('queued','running')) AS queued,
                (SELECT COUNT(*) FROM jobs WHERE state = 'dead') AS dead,
                (SELECT COUNT(*) FROM webhook_deliveries WHERE state IN ('pending','sending')) AS webhooks,
-               (SELECT created_at FROM events WHERE pub_seq IS NULL ORDER BY id LIMIT 1) AS oldest",
+               (SELECT created_at FROM events WHERE pub_seq IS NULL ORDER BY id LIMIT 1) AS oldest,
+               (SELECT COUNT(*) FROM trunks WHERE enabled = 1 AND deleted_at IS NULL) AS trunks,
+               (SELECT COUNT(*) FROM trunks t WHERE t.enabled = 1 AND t.deleted_at IS NULL AND EXISTS
+                 (SELECT 1 FROM trunk_status s WHERE s.trunk_id = t.id AND s.state = 'up')) AS trunks_up,
+               (SELECT COUNT(*) FROM trunks t WHERE t.enabled = 1 AND t.deleted_at IS NULL AND EXISTS
+                 (SELECT 1 FROM trunk_status s WHERE s.trunk_id = t.id AND s.state = 'down') AND NOT EXISTS
+                 (SELECT 1 FROM trunk_status s WHERE s.trunk_id = t.id AND s.state = 'up')) AS trunks_down",
         )
         .fetch_one(self.pool())
         .await?;
@@ -219,6 +229,9 @@ impl Store {
             jobs_queued: row.try_get("queued")?,
             jobs_dead: row.try_get("dead")?,
             webhooks_pending: row.try_get("webhooks")?,
+            trunks: row.try_get("trunks")?,
+            trunks_up: row.try_get("trunks_up")?,
+            trunks_down: row.try_get("trunks_down")?,
             outbox_lag_ms: oldest.map_or(0, |at| (now_ms - at).max(0)),
         })
     }

@@ -22,6 +22,8 @@ const DAY_MS: i64 = 86_400_000;
 const BATCH: u64 = 1000;
 /// The least that events are kept, days: who is cut off for a week can still catch up.
 const EVENTS_AT_LEAST: i64 = 7;
+/// A reader of events that has not moved for so long, days, holds nothing back: it has gone.
+const READERS: i64 = 30;
 /// Rows of calls, days.
 const CALLS: i64 = 3 * 365;
 
@@ -187,16 +189,17 @@ async fn events(store: &Store, tenant: &str, days: i64, now: i64) -> Result<(), 
     let midnight = (now - days * DAY_MS).div_euclid(DAY_MS) * DAY_MS;
     let row = sqlx::query(
         "SELECT MIN(CASE WHEN created_at >= $1 THEN pub_seq END), MAX(pub_seq),
-           (SELECT MIN(pub_seq) FROM consumers WHERE name NOT LIKE 'retention:%') FROM events WHERE tenant_id = $2",
+           (SELECT MIN(pub_seq) FROM consumers WHERE name NOT LIKE 'retention:%' AND updated_at > $3) FROM events WHERE tenant_id = $2",
     )
     .bind(midnight)
     .bind(tenant.to_owned())
+    .bind(now - READERS * DAY_MS)
     .fetch_one(store.pool())
     .await?;
     let (first_kept, newest, slowest): (Option<i64>, Option<i64>, Option<i64>) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let Some(last) = first_kept.map(|first| first - 1).or(newest) else { return Ok(()) };
-    let last = last.min(slowest.unwrap_or(0));
+    let last = last.min(slowest.unwrap_or(last));
     // The mark is set before anything goes, so that no cursor is believed whose events are already missing.
     sqlx::query(
         "INSERT INTO consumers (name, pub_seq, updated_at) VALUES ($1, $2, $3) ON CONFLICT (name)
@@ -246,6 +249,8 @@ async fn calls(store: &Store, tenant: &str, before: i64) -> Result<(), sqlx::Err
             let id: String = row.try_get(0)?;
             for sql in [
                 "DELETE FROM call_legs WHERE call_id = $1",
+                "DELETE FROM turns WHERE call_id = $1",
+                "DELETE FROM call_analyses WHERE call_id = $1",
                 "DELETE FROM recordings WHERE call_id = $1",
                 "DELETE FROM sip_messages WHERE call_id = $1",
                 "DELETE FROM events WHERE call_id = $1",

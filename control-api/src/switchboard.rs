@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, NumberId, Pii, Status, TenantId, TrunkId};
 use serde_json::{Map, Value};
+use tokio::sync::broadcast;
 
 use crate::{BoxFuture, Forbidden};
+
+/// Twenty milliseconds of both sides of a call at 8 kHz: the caller's samples and the agent's.
+pub type Heard = Arc<[[i16; 160]; 2]>;
 
 /// The running node, as the API sees it.
 pub trait Switchboard: Send + Sync {
@@ -26,6 +30,9 @@ pub trait Switchboard: Send + Sync {
 
     /// Refuses new calls from now on and ends those that last longer than this; `None` takes new calls again.
     fn drain(&self, patience: Option<std::time::Duration>);
+
+    /// Both sides of an answered call from now on; none when it is not here.
+    fn listen(&self, call: CallId) -> Option<broadcast::Receiver<Heard>>;
 
     /// The node's own metrics in Prometheus text, names `sidetone_*`, no phone numbers.
     fn metrics(&self) -> String;
@@ -150,4 +157,6 @@ pub struct Health {
     pub calls: u32,
     /// Calls at most.
     pub max_calls: u32,
+    /// Calls that began in the last ten seconds.
+    pub begun_10s: u32,
 }

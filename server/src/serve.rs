@@ -81,6 +81,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         node: house.node.clone(),
         handlers,
         webhooks: Some((sender.clone(), seal.clone())),
+        nats: house.config.events.nats.clone(),
         ..BackgroundSettings::default()
     };
     let mut background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;

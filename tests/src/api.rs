@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use codecs::wav::Reader;
+use futures_util::StreamExt as _;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
 use tokio::time::sleep;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 use crate::sidetone::KEY;
 use crate::sound::Stereo;
@@ -143,6 +146,33 @@ impl Api {
     /// What callers left.
     pub async fn messages(&self) -> Vec<Value> {
         list(self.get("messages?limit=200").await)
+    }
+
+    /// Listens to a live call until it ends: both sides, without a gap, from the last gap on if there was one.
+    pub async fn listen(&self, id: &str) -> Stereo {
+        let url = format!("{}/api/v1/calls/{id}/listen?side=stereo", self.base.replace("http", "ws"));
+        let mut request = url.into_client_request().expect("a URL");
+        let key = format!("Bearer {KEY}").parse().expect("a key has no strange characters");
+        request.headers_mut().insert("authorization", key);
+        let (mut socket, _) = connect_async(request).await.unwrap_or_else(|error| panic!("listen: {error}"));
+        let mut heard = Stereo { caller: Vec::new(), agent: Vec::new() };
+        while let Some(Ok(frame)) = socket.next().await {
+            match frame {
+                Message::Binary(frame) => {
+                    for pair in frame.chunks_exact(4) {
+                        heard.caller.push(i16::from_le_bytes([pair[0], pair[1]]));
+                        heard.agent.push(i16::from_le_bytes([pair[2], pair[3]]));
+                    }
+                }
+                Message::Text(_) => heard = Stereo { caller: Vec::new(), agent: Vec::new() },
+                Message::Close(frame) => {
+                    assert_eq!(frame.map(|frame| u16::from(frame.code)), Some(1000));
+                    return heard;
+                }
+                _ => {}
+            }
+        }
+        panic!("the connection broke before the call was over");
     }
 
     /// A call's recording: caller left, agent right.

@@ -121,6 +121,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "a valid credential is needed (Authorization: Bearer …)")
     }
 
+    /// A path that speaks WebSocket only was asked otherwise.
+    pub(crate) fn upgrade_required() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "upgrade_required", "this path speaks WebSocket only")
+    }
+
     pub(crate) fn store_unavailable() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "the store does not answer").retry_after(2)
     }

@@ -201,6 +201,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::leases::renew))
         .routes(routes!(routes::leases::close))
         .routes(routes!(routes::leases::deduct))
+        .routes(routes!(routes::listen::open))
         .routes(routes!(routes::transcript::transcript))
         .routes(routes!(routes::recording::recording, routes::recording::delete))
         .routes(routes!(routes::recording::signed))

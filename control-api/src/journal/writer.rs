@@ -2,13 +2,15 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write as _,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use domain::{CallId, Direction, EndedReason, Speaker, Status, Turn, event::Name};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 
 use super::{Counters, Ended, Entry, JournalSettings, Message, NewCall, RecordingStage, RecordingState, bill};
@@ -146,7 +148,21 @@ struct Head {
     answered_at: Option<i64>,
     seq: i64,
     turns: i64,
+    /// Events that are not yet in the transaction.
+    events: Vec<Row>,
 }
+
+/// An event of a call, to be stored with others in one statement.
+struct Row {
+    id: String,
+    seq: i64,
+    name: Name,
+    data: String,
+    at_ms: i64,
+}
+
+/// Rows of one statement: the largest that fits is taken, so that few different statements are prepared.
+const ROWS: [usize; 3] = [128, 16, 1];
 
 /// Stores entries at once, a transaction for each call that has money in it and one for the rest.
 pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<(), sqlx::Error> {
@@ -187,10 +203,10 @@ async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Err
         outcome.stored += 1;
         outcome.bad_transitions += u64::from(!legal);
     }
-    for (call, head) in heads {
-        if let Some(head) = head {
-            save(&mut tx, &call.to_string(), &head).await?;
-        }
+    let mut heads: Vec<_> = heads.into_iter().filter_map(|(call, head)| Some((call.to_string(), head?))).collect();
+    store_events(&mut tx, &mut heads).await?;
+    for (id, head) in &heads {
+        save(&mut tx, id, head).await?;
     }
     tx.commit().await?;
     store.ring();
@@ -216,7 +232,7 @@ async fn write(
             Ok(true)
         }
         Entry::Event { name, data } => {
-            emit(db, id, head, *name, data.clone(), stamped.at_ms).await?;
+            emit(head, *name, data, stamped.at_ms);
             Ok(true)
         }
         Entry::Recording(recording) => {
@@ -285,6 +301,7 @@ async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head,
         answered_at: None,
         seq: 0,
         turns: 0,
+        events: Vec::new(),
     })
 }
 
@@ -307,6 +324,7 @@ async fn open(db: &mut AnyConnection, id: &str) -> Result<Option<Head>, sqlx::Er
             answered_at: row.try_get("answered_at")?,
             seq: row.try_get("event_seq")?,
             turns: row.try_get("turns")?,
+            events: Vec::new(),
         })
     })
     .transpose()
@@ -322,28 +340,57 @@ async fn save(db: &mut AnyConnection, id: &str, head: &Head) -> Result<(), sqlx:
         .map(drop)
 }
 
-async fn emit(
-    db: &mut AnyConnection,
-    id: &str,
-    head: &mut Head,
-    name: Name,
-    data: Value,
-    at_ms: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO events (id, tenant_id, call_id, call_seq, type, livemode, data, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(fresh_id())
-    .bind(&head.tenant)
-    .bind(id)
-    .bind(head.seq + 1)
-    .bind(name.as_str())
-    .bind(head.livemode)
-    .bind(json_text(&data))
-    .bind(at_ms)
-    .execute(db)
-    .await?;
+/// Gives a call an event, which is stored before the transaction ends.
+fn emit(head: &mut Head, name: Name, data: &impl Serialize, at_ms: i64) {
     head.seq += 1;
+    head.events.push(Row { id: fresh_id(), seq: head.seq, name, data: json_text(data), at_ms });
+}
+
+/// Stores what [`emit`] gave the calls, in the order in which it happened.
+async fn store_events(db: &mut AnyConnection, heads: &mut [(String, Head)]) -> Result<(), sqlx::Error> {
+    let mut rows: Vec<(usize, Row)> = Vec::new();
+    for (n, (_, head)) in heads.iter_mut().enumerate() {
+        rows.extend(std::mem::take(&mut head.events).into_iter().map(|row| (n, row)));
+    }
+    rows.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
+    let mut rest = rows.as_slice();
+    while let Some(count) = ROWS.into_iter().find(|count| *count <= rest.len()) {
+        let (now, later) = rest.split_at(count);
+        rest = later;
+        let mut sql = String::from(
+            "INSERT INTO events (id, tenant_id, call_id, call_seq, type, livemode, data, created_at) VALUES ",
+        );
+        for row in 0..count {
+            let comma = if row == 0 { "" } else { ", " };
+            let n = row * 8;
+            let _ = write!(
+                sql,
+                "{comma}(${}, ${}, ${}, ${}, ${}, ${}, ${}, ${})",
+                n + 1,
+                n + 2,
+                n + 3,
+                n + 4,
+                n + 5,
+                n + 6,
+                n + 7,
+                n + 8
+            );
+        }
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (n, row) in now {
+            let (call, head) = &heads[*n];
+            query = query
+                .bind(&row.id)
+                .bind(&head.tenant)
+                .bind(call)
+                .bind(row.seq)
+                .bind(row.name.as_str())
+                .bind(head.livemode)
+                .bind(&row.data)
+                .bind(row.at_ms);
+        }
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 
@@ -357,8 +404,10 @@ pub(crate) async fn tell(
 ) -> Result<bool, sqlx::Error> {
     let id = call.to_string();
     let Some(mut head) = open(db, &id).await? else { return Ok(false) };
-    emit(db, &id, &mut head, name, data, at_ms).await?;
-    save(db, &id, &head).await?;
+    emit(&mut head, name, &data, at_ms);
+    let mut heads = [(id, head)];
+    store_events(db, &mut heads).await?;
+    save(db, &heads[0].0, &heads[0].1).await?;
     Ok(true)
 }
 
@@ -373,7 +422,8 @@ async fn emit_call(
     save(db, id, head).await?;
     let call = calls::inside(db, id).await?;
     let data = serde_json::to_value(call).unwrap_or(Value::Null);
-    emit(db, id, head, name, data, at_ms).await
+    emit(head, name, &data, at_ms);
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments, reason = "the fields of one entry, and where they go")]
@@ -426,7 +476,7 @@ async fn step(
     event.insert("status".into(), status.as_str().into());
     event.insert("at".into(), rfc3339(at_ms).into());
     event.extend(data);
-    emit(db, id, head, name, Value::Object(event), written_ms).await?;
+    emit(head, name, &Value::Object(event), written_ms);
     Ok(true)
 }
 
@@ -466,7 +516,8 @@ async fn turn(db: &mut AnyConnection, id: &str, head: &mut Head, turn: &Turn, at
             data.insert("heard_text".into(), turn.text.clone().into());
         }
     }
-    emit(db, id, head, name, data, at_ms).await
+    emit(head, name, &data, at_ms);
+    Ok(())
 }
 
 async fn recording(
@@ -509,7 +560,8 @@ async fn recording(
     let data = json!({
         "recording_id": recording.id.to_string(), "duration_ms": recording.duration_ms, "bytes": recording.bytes, "sha256": recording.sha256,
     });
-    emit(db, id, head, name, data, at_ms).await
+    emit(head, name, &data, at_ms);
+    Ok(())
 }
 
 /// Ends a call: status, reason and times in one statement that only the first end passes.
@@ -565,7 +617,7 @@ async fn end(
     if billed {
         let cost = cost::of_call(db, id, written_ms).await?;
         let data = serde_json::to_value(cost).unwrap_or(Value::Null);
-        emit(db, id, head, Name::CostFinal, data, written_ms).await?;
+        emit(head, Name::CostFinal, &data, written_ms);
     }
     Ok(legal)
 }

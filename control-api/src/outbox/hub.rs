@@ -68,6 +68,11 @@ impl Hub {
         self.0.live.receiver_count() > 0
     }
 
+    /// The number of the newest event that is shown here.
+    pub fn seen(&self) -> i64 {
+        self.head()
+    }
+
     /// Live events from now on.
     pub(crate) fn live(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
         self.0.live.subscribe()

@@ -3,6 +3,7 @@
 //! An event of a call is written by the [`crate::Journal`] and by nobody else; every other event by [`emit`], in the transaction of
 //! what it tells about.
 
+mod bus;
 mod consumer;
 mod hub;
 mod pattern;
@@ -18,6 +19,7 @@ use domain::{TenantId, event::Name};
 use serde_json::Value;
 use sqlx::AnyConnection;
 
+pub use bus::NatsSettings;
 pub(crate) use consumer::Consumer;
 pub use hub::{Hub, LiveEvent};
 pub(crate) use pattern::Patterns;
@@ -58,6 +60,20 @@ pub async fn emit(tx: &mut AnyConnection, event: NewEvent) -> Result<(), sqlx::E
         .execute(tx)
         .await
         .map(drop)
+}
+
+/// Starts the bus, if there is one.
+pub(crate) fn start_bus(
+    tasks: &mut Tasks,
+    store: &Store,
+    hub: &Hub,
+    node: &str,
+    settings: NatsSettings,
+    clock: crate::time::Clock,
+) {
+    if !settings.url.is_empty() {
+        tasks.spawn(|stop| bus::run(store.clone(), hub.clone(), node.to_owned(), settings, clock, stop));
+    }
 }
 
 /// Starts the publisher and a task per consumer.

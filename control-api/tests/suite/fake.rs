@@ -11,8 +11,8 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use control_api::{
-    AgentCheck, App, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard, Health, Hub,
-    Journal, LiveCall, NewCall, NodeInfo, NodeKey, NotActive, Settings, Shelves, StoreDirectory, Switchboard,
+    AgentCheck, App, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard, Health, Heard,
+    Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, NotActive, Settings, Shelves, StoreDirectory, Switchboard,
     ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
@@ -26,6 +26,8 @@ pub(crate) struct Fake {
     journal: Journal,
     pub(crate) live: Mutex<Vec<LiveCall>>,
     pub(crate) dialled: Mutex<Vec<DialRequest>>,
+    /// The call that sounds, and where.
+    pub(crate) line: Mutex<Option<(CallId, tokio::sync::broadcast::Sender<Heard>)>>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -63,11 +65,15 @@ impl Switchboard for Fake {
 
     fn health(&self) -> Health {
         let draining = self.draining.load(Ordering::Relaxed);
-        Health { sip: true, rtp_ports_free: 100, draining, disk: true, calls: 0, max_calls: 100 }
+        Health { sip: true, rtp_ports_free: 100, draining, disk: true, calls: 0, max_calls: 100, begun_10s: 5 }
     }
 
     fn drain(&self, patience: Option<std::time::Duration>) {
         self.draining.store(patience.is_some(), Ordering::Relaxed);
+    }
+
+    fn listen(&self, call: CallId) -> Option<tokio::sync::broadcast::Receiver<Heard>> {
+        self.line.lock().unwrap().as_ref().filter(|(on, _)| *on == call).map(|(_, line)| line.subscribe())
     }
 
     fn metrics(&self) -> String {
@@ -295,6 +301,7 @@ impl Client {
             journal: db.journal.clone(),
             live: Mutex::default(),
             dialled: Mutex::default(),
+            line: Mutex::default(),
             draining: AtomicBool::default(),
         });
         let tools = ToolClient::new(sender.outward().clone());

@@ -52,6 +52,7 @@ on_both! {
         assert_eq!((client.get("/ready").await.status.as_u16(), client.get("/health").await.status.as_u16()), (503, 200));
         let status = client.get("/status").await.json();
         assert_eq!((&status["state"], &status["node_id"], &status["jobs"]["dead"]), (&json!("draining"), &json!("n1"), &json!(0)));
+        assert_eq!((&status["cps"], &status["trunks"]), (&json!(0.5), &json!({"up": 0, "down": 0, "unknown": 0})));
         assert_eq!(client.post("/drain", json!({"cancel": true})).await.json()["state"], "up");
         assert!(!client.board.draining.load(Ordering::SeqCst));
         assert_eq!(db.number("SELECT COUNT(*) FROM events WHERE type = 'node.draining'").await, 1);

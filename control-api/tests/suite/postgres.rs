@@ -16,7 +16,7 @@ use std::{
 
 /// Runs the server, stops and starts it at a word on its stdin, and ends when that closes, which happens when this process ends in
 /// whatever way; then it stops the server and removes the cluster.
-const KEEPER: &str = r#"folder=$1; shift
+pub(crate) const KEEPER: &str = r#"folder=$1; shift
 up() { "$@" >>"$folder/log" 2>&1 & pid=$!; }
 up "$@"
 while read -r word; do

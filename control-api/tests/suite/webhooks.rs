@@ -184,6 +184,9 @@ async fn a_while() {
     tokio::time::sleep(Duration::from_millis(1200)).await;
 }
 
+/// Calls whose events are delivered while everything competes and fails.
+const CALLS: i64 = 40;
+
 async fn change(db: &Db, kind: Name) {
     write(db, db.tenant, kind, json!({"agent_id": "x", "version": 1}), Duration::ZERO).await;
 }
@@ -243,6 +246,47 @@ on_both! {
         invariants::hold(&db).await;
     }
 
+    async fn two_nodes_that_compete_and_a_receiver_that_fails_keep_the_order_of_every_call(db) {
+        let (node, receiver) = (Node::start(&db).await, Receiver::open().await);
+        let moved = Arc::clone(&node.time);
+        let other = control_api::Store::open(&db.url).await.unwrap();
+        let _two = Background::start(&other, BackgroundSettings {
+            node: "n2".into(),
+            clock: Clock::new(move || moved.load(Ordering::SeqCst)),
+            webhooks: Some((sender(), seal_key())),
+            ..BackgroundSettings::default()
+        }).await.unwrap();
+        node.hook(&receiver.url(), json!({})).await;
+        for _ in 0..20 {
+            receiver.then(500, "");
+        }
+        let calls: Vec<_> = (0..CALLS).map(|n| conversation(&db.journal, db.tenant, 1_000_000 + n)).collect();
+        // What is not of a call waits for nobody.
+        change(&db, Name::AgentCreated).await;
+        let begun = std::time::Instant::now();
+        let letters = CALLS * 5 + 1;
+        while db.number("SELECT COUNT(*) FROM webhook_deliveries WHERE state = 'delivered'").await < letters {
+            assert!(begun.elapsed() < Duration::from_secs(300), "{:?}", receiver.got().len());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let due = db.number("SELECT COUNT(*) FROM webhook_deliveries WHERE state = 'sending'").await == 0;
+            node.pass(if due { 6_000 } else { 0 });
+        }
+        let mut of: std::collections::HashMap<String, Vec<i64>> = std::collections::HashMap::new();
+        for event in receiver.got().iter().map(Received::event) {
+            if let (Some(call), Some(seq)) = (event["call_id"].as_str(), event["seq"].as_i64()) {
+                of.entry(call.to_owned()).or_default().push(seq);
+            }
+        }
+        for call in calls {
+            let mut seen = of.remove(&call.to_string()).unwrap();
+            assert!(seen.is_sorted(), "{seen:?}");
+            seen.dedup();
+            assert_eq!(seen, [1, 2, 3, 4, 8]);
+        }
+        assert_eq!(receiver.got().len() as i64, letters + 20);
+        invariants::hold(&db).await;
+    }
+
     async fn after_ten_minutes_the_next_event_of_a_call_no_longer_waits(db) {
         let (node, receiver) = (Node::start(&db).await, Receiver::open().await);
         node.hook(&receiver.url(), json!({})).await;
@@ -297,6 +341,12 @@ on_both! {
         let (gone_id, _) = node.hook(&gone.url(), json!({"types": ["agent.*"]})).await;
         let (failing_id, _) = node.hook(&failing.url(), json!({"types": ["agent.*"]})).await;
         node.hook(&other.url(), json!({"types": ["webhook.disabled"]})).await;
+        for (user, role) in [("owner", "owner"), ("reader", "analyst")] {
+            sqlx::query("INSERT INTO users (id, email, email_key, name, created_at, updated_at) VALUES ($1, $2, $2, $1, 0, 0)")
+                .bind(user).bind(format!("{user}@example.com")).execute(&db.raw).await.unwrap();
+            sqlx::query("INSERT INTO memberships (tenant_id, user_id, role, created_at) VALUES ($1, $2, $3, 0)")
+                .bind(db.tenant.to_string()).bind(user).bind(role).execute(&db.raw).await.unwrap();
+        }
         gone.then(410, "");
         for _ in 0..99 {
             failing.then(500, "");
@@ -317,6 +367,8 @@ on_both! {
         change(&db, Name::AgentUpdated).await;
         a_while().await;
         assert_eq!(gone.got().len(), before);
+        let mails: Vec<(String, String)> = sqlx::query_as("SELECT to_addr, subject FROM emails").fetch_all(&db.raw).await.unwrap();
+        assert_eq!(mails, vec![("owner@example.com".into(), "A webhook was switched off".into()); 2]);
         invariants::hold(&db).await;
     }
 

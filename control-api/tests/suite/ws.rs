@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// A node with a door to the network.
-struct Node {
-    client: Client,
+pub(crate) struct Node {
+    pub(crate) client: Client,
     address: SocketAddr,
     background: Background,
 }
 
 impl Node {
-    async fn start(db: &Db) -> Self {
+    pub(crate) async fn start(db: &Db) -> Self {
         let background = background(&db.store, "n1").await;
         let client = Client::watching(db, background.hub());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,7 +40,7 @@ impl Node {
         self.background.hub()
     }
 
-    fn request(&self, path: &str, headers: &[(&'static str, &str)]) -> Request<()> {
+    pub(crate) fn request(&self, path: &str, headers: &[(&'static str, &str)]) -> Request<()> {
         let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// The status with which a connection is refused.
-    async fn refused(&self, path: &str, headers: &[(&'static str, &str)]) -> u16 {
+    pub(crate) async fn refused(&self, path: &str, headers: &[(&'static str, &str)]) -> u16 {
         match connect_async(self.request(path, headers)).await {
             Err(Error::Http(response)) => response.status().as_u16(),
             other => panic!("{other:?}"),
@@ -66,7 +66,7 @@ impl Node {
     }
 }
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn say(&mut self, frame: Value) {
@@ -97,7 +97,7 @@ impl Socket {
         frame["event"].clone()
     }
 
-    async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             if let Err(code) = self.next().await {
                 return code;
@@ -106,7 +106,7 @@ impl Socket {
     }
 }
 
-async fn many(db: &Db, from: usize, count: usize, pad: usize) {
+pub(crate) async fn many(db: &Db, from: usize, count: usize, pad: usize) {
     let mut tx = db.begin().await;
     for n in from..from + count {
         let data = json!({"n": n, "pad": "x".repeat(pad)});
@@ -193,6 +193,17 @@ on_both! {
         let blind = format!("Bearer {}", made["key"].as_str().unwrap());
         assert_eq!(node.refused("/ws", &[("authorization", &blind)]).await, 403);
         assert_eq!(node.client.get("/ws").await.error(), (400, "upgrade_required".into(), None));
+        // A ticket is the one thing that may stand there: it is good once.
+        let ticket = node.client.post("/api/v1/ws-tickets", json!({})).await.json();
+        let path = format!("/ws?ticket={}", ticket["ticket"].as_str().unwrap());
+        assert_eq!(node.client.get(&path).await.error().0, 400);
+        let mut socket = Socket(connect_async(node.request(&path, &[])).await.unwrap().0);
+        socket.say(json!({"op": "subscribe", "id": "t"})).await;
+        assert_eq!(socket.hears().await["op"], "subscribed");
+        assert_eq!(node.refused(&path, &[]).await, 401);
+        let key: String = sqlx::query_scalar("SELECT id FROM api_keys WHERE name = 'first run'").fetch_one(&db.raw).await.unwrap();
+        assert_eq!(node.client.delete(&format!("/api/v1/api-keys/{key}")).await.status, 204);
+        assert_eq!(socket.closed().await, 4401);
     }
 
     async fn row_34_what_cannot_be_subscribed_is_told_and_what_is_no_frame_closes(db) {

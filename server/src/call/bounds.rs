@@ -43,6 +43,41 @@ impl Bans {
     }
 }
 
+/// How many calls began in each of the last ten seconds.
+#[derive(Debug)]
+pub struct Begun {
+    since: Instant,
+    seconds: [(u64, u32); 10],
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        Self { since: Instant::now(), seconds: [(0, 0); 10] }
+    }
+}
+
+impl Begun {
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.since).as_secs()
+    }
+
+    /// A call begins.
+    pub fn note(&mut self, now: Instant) {
+        let second = self.second(now);
+        let slot = &mut self.seconds[(second % 10) as usize];
+        if slot.0 != second {
+            *slot = (second, 0);
+        }
+        slot.1 = slot.1.saturating_add(1);
+    }
+
+    /// Calls of this second and the nine before it.
+    pub fn of_ten_seconds(&self, now: Instant) -> u32 {
+        let second = self.second(now);
+        self.seconds.iter().filter(|(at, _)| at + 10 > second).map(|(_, count)| count).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -60,5 +95,22 @@ mod tests {
         assert_eq!(taken(&mut paces, 100), 0);
         assert_eq!(taken(&mut paces, 400), 2);
         assert_eq!(taken(&mut paces, 60_000), 5);
+    }
+
+    #[test]
+    fn calls_that_begin_are_counted_for_ten_seconds() {
+        let mut begun = Begun::default();
+        let at = |seconds: u64| begun_at(&begun, seconds);
+        let (zero, three, twelve) = (at(0), at(3), at(12));
+        begun.note(zero);
+        begun.note(zero);
+        begun.note(three);
+        assert_eq!((begun.of_ten_seconds(three), begun.of_ten_seconds(twelve)), (3, 1));
+        begun.note(twelve);
+        assert_eq!(begun.of_ten_seconds(twelve), 2);
+    }
+
+    fn begun_at(begun: &Begun, seconds: u64) -> Instant {
+        begun.since + Duration::from_secs(seconds)
     }
 }

@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_api::{
-    Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Hop, Hub, Journal, LiveCall, NodeKey, NotActive,
-    Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory, Switchboard, ToolClient,
+    Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Heard, Hop, Hub, Journal, LiveCall, NodeKey,
+    NotActive, Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory, Switchboard, ToolClient,
 };
 use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId};
 use pipeline::agent::{AgentError, Credential, Credentials};
 use pipeline::offline::Speech;
 use pipeline::voice_thread::Voice;
 use sip_stack::{CallHandle, Event, Refusal};
+use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wire::media::Media;
 use wire::sip::SipHandle;
 
-use super::bounds::{Bans, Paces};
+use super::bounds::{Bans, Begun, Paces};
 use super::credit::{Credit, NoCredit, Unbilled};
 use super::record::Recorder;
 use super::{inbound, outbound};
@@ -79,6 +80,8 @@ struct Inner {
     paces: Mutex<Paces>,
     /// Gateways that are not tried for a while.
     bans: Mutex<Bans>,
+    /// New calls of the last seconds.
+    begun: Mutex<Begun>,
     draining: AtomicBool,
     /// How often draining was begun or undone: a patience that runs out must be that of the last one.
     drains: AtomicU64,
@@ -90,6 +93,8 @@ struct Inner {
 struct Line {
     call: LiveCall,
     ends: UnboundedSender<EndedReason>,
+    /// Both sides once it is answered.
+    heard: broadcast::WeakSender<Heard>,
 }
 
 /// A seat at the desk: the call is live while it is held.
@@ -129,6 +134,7 @@ impl Desk {
             routes: Mutex::default(),
             paces: Mutex::default(),
             bans: Mutex::default(),
+            begun: Mutex::default(),
             draining: AtomicBool::new(false),
             drains: AtomicU64::new(0),
             unbilled: Unbilled::default(),
@@ -206,8 +212,11 @@ impl Desk {
             drop(live);
             return Err(self.count(Refused::NoCapacity));
         }
-        live.insert(id, Line { call, ends });
+        // Nothing is heard before the answer.
+        let heard = broadcast::Sender::new(1).downgrade();
+        live.insert(id, Line { call, ends, heard });
         drop(live);
+        lock(&self.0.begun).note(std::time::Instant::now());
         Ok(Seat { desk: self.clone(), id, ends: inbox })
     }
 
@@ -262,6 +271,13 @@ impl Desk {
     #[must_use]
     pub fn live_calls(&self) -> usize {
         lock(&self.0.live).len()
+    }
+
+    /// Lets a call be listened to, for as long as its sender lives.
+    pub fn set_heard(&self, id: CallId, heard: &broadcast::Sender<Heard>) {
+        if let Some(line) = lock(&self.0.live).get_mut(&id) {
+            line.heard = heard.downgrade();
+        }
     }
 
     /// Asks every live call to end.
@@ -433,6 +449,7 @@ impl Switchboard for Desk {
             disk,
             calls: u32::try_from(self.live_calls()).unwrap_or(u32::MAX),
             max_calls: u32::try_from(self.house.config.limits.calls).unwrap_or(u32::MAX),
+            begun_10s: lock(&self.0.begun).of_ten_seconds(std::time::Instant::now()),
         }
     }
 
@@ -446,6 +463,11 @@ impl Switchboard for Desk {
                 desk.end_all(EndedReason::DrainForced);
             }
         });
+    }
+
+    fn listen(&self, call: CallId) -> Option<broadcast::Receiver<Heard>> {
+        let heard = lock(&self.0.live).get(&call)?.heard.upgrade()?;
+        Some(heard.subscribe())
     }
 
     fn metrics(&self) -> String {

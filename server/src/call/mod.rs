@@ -2,7 +2,7 @@
 //!
 //! `desk` (who is live, who answers) → `inbound` or `outbound` (until the answer) → `session` (until the end), with
 //! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `toolbox` and `tools` (what agents can do), `known` (what they know), `bounds` (of
-//! trunks), `credit` and `meter` (what the call may cost), `metrics` and `record` (the stereo file) beside it.
+//! trunks), `credit` and `meter` (what the call may cost), `metrics`, `record` (the stereo file) and `shown` (who listens) beside it.
 
 mod bounds;
 pub mod credit;
@@ -17,5 +17,6 @@ mod metrics;
 mod outbound;
 pub mod record;
 mod session;
+mod shown;
 mod toolbox;
 mod tools;

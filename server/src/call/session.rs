@@ -23,6 +23,7 @@ use super::known::Known;
 use super::leg;
 use super::line::Rings;
 use super::record::Recording;
+use super::shown::Shown;
 use super::toolbox::{Done, Owner, Toolbox};
 
 /// A caller from whom nothing comes for so long is gone.
@@ -275,7 +276,9 @@ impl Session {
             self.credit.take().map(|credit| credit.keep(self.desk.store.clone(), answered_ms, answered_at));
         let mut meters = Vec::new();
         let (line, control) = self.desk.media.open(ports, leg::config(&plan));
-        let (tap, recording) = self.open_recording();
+        let (recorded, recording) = self.open_recording();
+        let tap = Shown::new(recorded);
+        self.desk.set_heard(self.seat.id, tap.heard());
         let (ear, codec) = (Some(pipeline::agent::ear(&self.agent)), leg::codec_name(plan.law));
         let mut data = Map::new();
         data.insert("codec".into(), codec.into());
@@ -291,7 +294,13 @@ impl Session {
         };
         self.status_with(Status::InProgress, Some(200), data);
         let ear = ear.filter(|_| self.agent.name != ECHO);
-        self.desk.voice.seat(VoiceSeat { talk, line: Box::new(Rings::new(line)), ear, tap, answered: answered_at });
+        self.desk.voice.seat(VoiceSeat {
+            talk,
+            line: Box::new(Rings::new(line)),
+            ear,
+            tap: Some(Box::new(tap)),
+            answered: answered_at,
+        });
 
         let limit = sleep_until(Deadline::now() + self.max_duration);
         tokio::pin!(limit);

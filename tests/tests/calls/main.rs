@@ -8,6 +8,7 @@ mod booking;
 mod crash;
 mod credit;
 mod keypad;
+mod listen;
 mod outbound;
 mod sequential;
 mod softphone;

@@ -14,6 +14,7 @@ pub(super) mod exports;
 pub(super) mod keys;
 pub(super) mod leads;
 pub(super) mod leases;
+pub(super) mod listen;
 pub(super) mod nodes;
 pub(super) mod number_orders;
 pub(super) mod number_shop;

@@ -75,12 +75,26 @@ pub(crate) struct Status {
     state: &'static str,
     calls: u32,
     max_calls: u32,
+    /// New calls in a second, over the last ten.
+    cps: f64,
     /// RTP port pairs.
     ports_free: u32,
     jobs: Jobs,
     /// Age of the oldest event that is not yet published.
     outbox_lag_ms: i64,
     webhooks_pending: i64,
+    trunks: Trunks,
+}
+
+/// The enabled trunks of the installation, by how their gateways are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Trunks {
+    /// At least one gateway answers.
+    up: i64,
+    /// None does.
+    down: i64,
+    /// Nobody has asked them.
+    unknown: i64,
 }
 
 /// Jobs of the installation.
@@ -109,10 +123,16 @@ pub(crate) async fn status(
         state: if health.draining { "draining" } else { "up" },
         calls: health.calls,
         max_calls: health.max_calls,
+        cps: f64::from(health.begun_10s) / 10.0,
         ports_free: health.rtp_ports_free,
         jobs: Jobs { queued: waiting.jobs_queued, dead: waiting.jobs_dead },
         outbox_lag_ms: waiting.outbox_lag_ms,
         webhooks_pending: waiting.webhooks_pending,
+        trunks: Trunks {
+            up: waiting.trunks_up,
+            down: waiting.trunks_down,
+            unknown: waiting.trunks - waiting.trunks_up - waiting.trunks_down,
+        },
     }))
 }
 

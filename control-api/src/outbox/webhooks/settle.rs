@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Store,
+    mail::{self, NewMail},
     outbox::{NewEvent, emit},
     store::storable,
 };
@@ -109,17 +110,60 @@ async fn judge(
     };
     let changed = sqlx::query(
         "UPDATE webhooks SET enabled = 0, disabled_reason = $1, version = version + 1, updated_at = $2
-         WHERE id = $3 AND enabled = 1 AND deleted_at IS NULL",
+         WHERE id = $3 AND enabled = 1 AND deleted_at IS NULL RETURNING version",
     )
     .bind(reason)
     .bind(now_ms)
     .bind(&hook.id)
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
-    if changed.rows_affected() == 1 {
+    if let Some(row) = changed {
         tracing::warn!(webhook = %hook.id, reason, "webhook switched off");
         let data = json!({"webhook_id": hook.id, "url": hook.draft.url, "reason": reason});
         emit(tx, NewEvent { tenant: hook.tenant, livemode: true, kind: Name::WebhookDisabled, data }).await?;
+        write_to_admins(tx, hook, reason, row.try_get(0)?, now_ms).await?;
+    }
+    Ok(())
+}
+
+/// A mail to each owner and admin: their program no longer hears of what happens, so somebody must.
+async fn write_to_admins(
+    tx: &mut AnyConnection,
+    hook: &Hook,
+    reason: &str,
+    version: i64,
+    now_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let why = match reason {
+        "gone" => "the receiver answered 410 Gone",
+        "failing" => "no delivery has succeeded for five days",
+        _ => "a hundred deliveries in a row were given up",
+    };
+    let rows = sqlx::query(
+        "SELECT u.id, u.email FROM memberships m JOIN users u ON u.id = m.user_id WHERE m.tenant_id = $1
+           AND m.role IN ('owner','admin') AND m.blocked_at IS NULL AND u.blocked_at IS NULL AND u.deleted_at IS NULL",
+    )
+    .bind(hook.tenant.to_string())
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in rows {
+        let (user, to): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let mail = NewMail {
+            tenant: Some(hook.tenant),
+            lead_id: None,
+            template: "webhook_disabled".into(),
+            to: to.into(),
+            subject: "A webhook was switched off".into(),
+            text: format!(
+                "The webhook {} to {} was switched off: {why}.\n\nEvents since then were not sent to it. When the receiver works \
+                 again, enable the webhook and replay the time in between.\n",
+                hook.id, hook.draft.url
+            ),
+            html: None,
+            dedupe_key: format!("webhook_disabled:{}:{version}:{user}", hook.id),
+            send_at_ms: now_ms,
+        };
+        mail::queue(tx, mail).await?;
     }
     Ok(())
 }

@@ -338,14 +338,7 @@ impl Connection {
             self.unanswered += 1;
             put(&self.out, Message::Ping(Vec::new().into()))?;
         }
-        match self.credential.check(&self.state).await {
-            Ok(actor) => actor.needs("events:read").map_err(|_| Closing::Scope)?,
-            Err(error) if error.status == StatusCode::UNAUTHORIZED => return Err(Closing::Credential),
-            Err(error) if error.status == StatusCode::FORBIDDEN => return Err(Closing::Scope),
-            // The store is away: nothing is known against the credential.
-            Err(_) => {}
-        }
-        Ok(())
+        self.credential.still(&self.state, "events:read").await
     }
 
     fn tell(&self, told: &Told<'_>) -> Result<(), Closing> {

@@ -81,7 +81,7 @@ impl Told<'_> {
 
 /// Why the server closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closing {
+pub(in crate::http::routes) enum Closing {
     BadFrame,
     Credential,
     Scope,
@@ -91,7 +91,7 @@ pub(super) enum Closing {
 }
 
 impl Closing {
-    pub(super) const fn code(self) -> u16 {
+    pub(in crate::http::routes) const fn code(self) -> u16 {
         match self {
             Self::BadFrame => 4400,
             Self::Credential => 4401,
@@ -102,11 +102,11 @@ impl Closing {
         }
     }
 
-    pub(super) const fn reason(self) -> &'static str {
+    pub(in crate::http::routes) const fn reason(self) -> &'static str {
         match self {
             Self::BadFrame => "not a frame of this protocol",
             Self::Credential => "the credential is no longer valid",
-            Self::Scope => "the scope events:read is needed",
+            Self::Scope => "the credential lacks the scope",
             Self::Silent => "no subscription, or no answer to pings",
             Self::Slow => "reads too slowly; come back with the last cursor",
             Self::Draining => "this node is closing; connect again",
