@@ -49,12 +49,15 @@ pub(crate) fn has_list(provider: &str) -> bool {
     VENDORS.iter().any(|vendor| vendor.id == provider)
 }
 
+/// What a vendor listed, or that it did not answer, and when.
+type Listed = (Option<Vec<Voice>>, Instant);
+
 /// Lists that were read lately, by vendor and key.
 #[derive(Default)]
-pub(crate) struct Lists(Mutex<HashMap<String, (Option<Vec<Voice>>, Instant)>>);
+pub(crate) struct Lists(Mutex<HashMap<String, Listed>>);
 
 impl Lists {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Option<Vec<Voice>>, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Listed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
