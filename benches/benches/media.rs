@@ -9,7 +9,8 @@ use codecs::g711::{self, Law};
 use codecs::pcm::{FRAME, Frame};
 use criterion::{Criterion, criterion_group, criterion_main};
 use media_core::jitter::{JitterBuffer, Moment};
-use media_core::{Leg, LegConfig};
+use media_core::{Leg, LegCommand, LegConfig, Outward};
+use wire::media::Patch;
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -118,5 +119,46 @@ fn whole_leg(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec, jitter, whole_leg);
+/// Two calls that a voice speaks to, and the same two bridged: what the crossing costs beside the playout that it takes the place of.
+fn two_legs(c: &mut Criterion) {
+    let mut out = Vec::with_capacity(2048);
+    let mut caller = Caller::new();
+    let mut legs = [leg(caller.now), leg(caller.now)];
+    let mut said = 0;
+    c.bench_function("media/two legs, each spoken to", |b| {
+        b.iter(|| {
+            caller.next();
+            for leg in &mut legs {
+                if said % 50 == 0 {
+                    leg.handle_command(LegCommand::Speak { r#gen: 1, pcm: vec![700; 50 * FRAME].into() });
+                }
+                leg.handle_rtp(caller.now, peer(), &caller.packet);
+                black_box(leg.tick(caller.now));
+                while leg.poll_transmit(&mut out).is_some() {}
+                while leg.poll_event().is_some() {}
+                while leg.poll_spent().is_some() {}
+            }
+            said += 1;
+        });
+    });
+    let mut caller = Caller::new();
+    let mut legs = [leg(caller.now), leg(caller.now)];
+    let (to_a, to_b) = Patch::bridge();
+    let mut patches = [to_a, to_b];
+    c.bench_function("media/two legs, bridged", |b| {
+        b.iter(|| {
+            caller.next();
+            for (leg, patch) in legs.iter_mut().zip(&mut patches) {
+                leg.handle_rtp(caller.now, peer(), &caller.packet);
+                let frame = patch.next(|_| {});
+                let tick = leg.tick_with(caller.now, Outward::Frame(&frame));
+                patch.give(&tick.caller);
+                while leg.poll_transmit(&mut out).is_some() {}
+                while leg.poll_event().is_some() {}
+            }
+        });
+    });
+}
+
+criterion_group!(benches, codec, jitter, whole_leg, two_legs);
 criterion_main!(benches);

@@ -44,6 +44,7 @@ CREATE TABLE calls (
     sentiment TEXT,
     success BIGINT,
     summary_line TEXT,
+    transfer TEXT,
     degraded BIGINT NOT NULL DEFAULT 0,
     version BIGINT NOT NULL DEFAULT 1,
     blanked_at BIGINT,

@@ -51,7 +51,8 @@ pub use http::{App, openapi, router};
 pub use invariants::{Broken, INVARIANTS, Invariant};
 pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
 pub use journal::{
-    Ended, Entry, Journal, JournalCounts, JournalSettings, NewCall, Orphan, RecordingStage, RecordingState,
+    Ended, Entry, Journal, JournalCounts, JournalSettings, LegState, NewCall, Orphan, RecordingStage, RecordingState,
+    TransferState,
 };
 pub use mail::{GatewayError, MailSettings, NewMail, Queued, Sender, SmtpTls, queue as queue_mail};
 pub use money::{
@@ -72,7 +73,10 @@ pub use routing::{
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
-pub use switchboard::{DialRefused, DialRequest, Health, Heard, LiveCall, NotActive, Switchboard};
+pub use switchboard::{
+    Ask, AskRefused, Brief, DialRefused, DialRequest, Health, Heard, LiveCall, OnFail, Side, Switchboard, TransferMode,
+    TransferOrder, TransferTerms, TransferTo, Via,
+};
 pub use time::{Clock, now_ms};
 
 /// A future behind a trait object.

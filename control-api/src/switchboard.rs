@@ -19,11 +19,21 @@ pub trait Switchboard: Send + Sync {
     /// and lets the INVITE leave afterwards: the API flushes the journal and answers 201 with the row.
     fn dial<'a>(&'a self, request: DialRequest) -> BoxFuture<'a, Result<(), DialRefused>>;
 
-    /// Ends a live call: BYE, CANCEL or a refusal, by its state. Returns when the request is taken, not when the call is gone.
-    fn end<'a>(&'a self, call: CallId, reason: EndedReason) -> BoxFuture<'a, Result<(), NotActive>>;
+    /// Asks something of a live call. Returns when the call has taken it on, not when it is done.
+    fn ask<'a>(&'a self, call: CallId, ask: Ask) -> BoxFuture<'a, Result<(), AskRefused>>;
+
+    /// Ends a live call without further words.
+    fn end<'a>(&'a self, call: CallId, reason: EndedReason) -> BoxFuture<'a, Result<(), AskRefused>> {
+        self.ask(call, Ask::End { reason, say: None })
+    }
 
     /// Every call that has not ended, newest first.
     fn live(&self) -> Vec<LiveCall>;
+
+    /// One of them.
+    fn live_call(&self, call: CallId) -> Option<LiveCall> {
+        self.live().into_iter().find(|live| live.id == call)
+    }
 
     /// Is the node fit to take calls?
     fn health(&self) -> Health;
@@ -106,10 +116,196 @@ pub enum DialRefused {
     Draining,
 }
 
-/// The call is not live on this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("call is not active")]
-pub struct NotActive;
+/// What can be asked of a call under way.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// End it: BYE, CANCEL or a refusal, by its state, which also chooses between [`EndedReason::ApiEnded`] and
+    /// [`EndedReason::Canceled`]. With words to say, it ends behind them.
+    End {
+        /// Why.
+        reason: EndedReason,
+        /// The agent's last words; none before the answer.
+        say: Option<String>,
+    },
+    /// Let the agent say something.
+    Say {
+        /// For the turn that it becomes.
+        id: String,
+        /// The words.
+        text: String,
+        /// Cut what the agent is saying; else when the floor is free.
+        now: bool,
+        /// The caller may talk over it.
+        interruptible: bool,
+    },
+    /// Tell the model something that is never spoken.
+    Instruct {
+        /// The note.
+        text: String,
+        /// Let the model speak about it at once.
+        respond: bool,
+    },
+    /// Press keys.
+    Press {
+        /// `0-9A-D*#`; `w` waits half a second.
+        digits: String,
+        /// How long each sounds.
+        tone_ms: u16,
+        /// The pause between two.
+        gap_ms: u16,
+        /// How they travel.
+        via: Via,
+    },
+    /// Put the caller on hold, or take them back.
+    Hold {
+        /// On hold.
+        on: bool,
+        /// Music meanwhile, else silence.
+        music: bool,
+    },
+    /// Hand it over.
+    Transfer(Box<TransferOrder>),
+    /// End a transfer: the agent has the caller again.
+    TakeBack,
+    /// Silence one side, or let it be heard again.
+    Mute {
+        /// Whom.
+        who: Side,
+        /// Silent.
+        on: bool,
+    },
+}
+
+/// Hand a call over.
+#[derive(Clone, Debug)]
+pub struct TransferOrder {
+    /// The id of the transfer.
+    pub id: String,
+    /// To whom, and how.
+    pub to: TransferTo,
+}
+
+/// To whom, and how.
+#[derive(Clone, Debug)]
+pub enum TransferTo {
+    /// By the name that the agent has for it.
+    Named(String),
+    /// As told.
+    Told(TransferTerms),
+}
+
+/// The terms of a transfer.
+#[derive(Clone, Debug)]
+pub struct TransferTerms {
+    /// A `sip:` or `sips:` URI, or a number in international form; judged like a dialled one.
+    pub to: Pii<String>,
+    /// How.
+    pub mode: TransferMode,
+    /// Spoken to the person before they hear the caller.
+    pub brief: Option<Brief>,
+    /// They see the caller's number, not ours.
+    pub shows_caller: bool,
+    /// How long it may ring.
+    pub ring_timeout_ms: u64,
+    /// When nobody answers.
+    pub on_fail: OnFail,
+}
+
+/// How a call is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferMode {
+    /// The other side is asked to call there by itself (RFC 3515).
+    Refer,
+    /// We call there and join the two.
+    Bridge,
+    /// As `Bridge`, after the person has been told what it is about.
+    Warm,
+    /// We call there, then ask the other side to take that call over (RFC 3891).
+    Attended,
+}
+
+impl TransferMode {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refer => "refer",
+            Self::Bridge => "bridge",
+            Self::Warm => "warm",
+            Self::Attended => "attended",
+        }
+    }
+}
+
+/// What is told to the person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Brief {
+    /// Who calls, and what they said last.
+    Summary,
+    /// These words.
+    Text(String),
+}
+
+/// What becomes of the caller when nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFail {
+    /// The agent goes on.
+    Resume,
+    /// The call ends.
+    HangUp,
+    /// The agent goes on and takes a message.
+    Voicemail,
+}
+
+/// How keys travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// As events of RFC 4733 where they were agreed, else as tones.
+    Auto,
+    /// As events of RFC 4733, which must have been agreed.
+    Rfc4733,
+    /// By SIP INFO.
+    Info,
+    /// As tones.
+    InBand,
+}
+
+/// One side of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The other end of the line.
+    Caller,
+    /// Ours.
+    Agent,
+}
+
+/// Why a call does not do what it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskRefused {
+    /// It is not live on this node, or not answered yet, or nobody speaks for us.
+    #[error("call is not active")]
+    NotActive,
+    /// Keys cannot travel that way on this call.
+    #[error("no telephone events were agreed on this call")]
+    NoEvents,
+    /// A transfer is under way, or the caller is on hold.
+    #[error("a transfer is under way")]
+    TransferInProgress,
+    /// No transfer is under way that could be taken back.
+    #[error("no transfer is under way")]
+    NoTransfer,
+    /// The agent knows no transfer of that name.
+    #[error("no transfer of that name")]
+    UnknownDestination,
+    /// Nobody may be called there, as for a call that is placed.
+    #[error(transparent)]
+    Dial(#[from] DialRefused),
+    /// It is at something else, and did not take it on in time.
+    #[error("the call is busy")]
+    Busy,
+    /// No model speaks here that could be told something.
+    #[error("no model speaks on this call")]
+    NoModel,
+}
 
 /// A call that has not ended.
 #[derive(Clone, Debug)]

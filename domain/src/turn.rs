@@ -42,6 +42,9 @@ pub struct Turn {
     pub words: Vec<Word>,
     /// What the agent's answer took; for agent turns that answer something.
     pub latency: Option<Latency>,
+    /// Who asked for it to be said, where somebody did: the id that `calls/{id}/say` gave.
+    #[serde(default)]
+    pub say_id: Option<String>,
 }
 
 impl Turn {
@@ -58,6 +61,7 @@ impl Turn {
             end_ms,
             words: Vec::new(),
             latency: None,
+            say_id: None,
         }
     }
 

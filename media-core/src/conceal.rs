@@ -14,7 +14,7 @@ const JOIN: usize = 40;
 
 /// Remembers what was played last and goes on with it when nothing comes.
 #[derive(Debug, Clone)]
-pub(crate) struct Conceal {
+pub struct Conceal {
     past: [i16; PAST],
     period: [i16; LONGEST],
     lag: usize,
@@ -22,13 +22,21 @@ pub(crate) struct Conceal {
     made: usize,
 }
 
+impl Default for Conceal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Conceal {
-    pub(crate) fn new() -> Self {
+    /// Nothing is remembered: what is made up first is silence.
+    #[must_use]
+    pub fn new() -> Self {
         Conceal { past: [0; PAST], period: [0; LONGEST], lag: LONGEST, made: AUDIBLE }
     }
 
     /// Real audio is played: joins it to what was made up before, and remembers it.
-    pub(crate) fn good(&mut self, samples: &mut [i16]) {
+    pub fn good(&mut self, samples: &mut [i16]) {
         if self.made > 0 {
             let n = samples.len().min(JOIN);
             let (mut tail, mut joined) = ([0; JOIN], [0; JOIN]);
@@ -43,7 +51,7 @@ impl Conceal {
     }
 
     /// Nothing came: fills the gap; returns how many of the samples are made-up sound rather than silence.
-    pub(crate) fn fill(&mut self, samples: &mut [i16]) -> usize {
+    pub fn fill(&mut self, samples: &mut [i16]) -> usize {
         if self.made == 0 {
             self.prepare();
         }

@@ -53,6 +53,15 @@ pub enum LegEvent {
         /// Milliseconds of the generation that went out so far.
         heard_ms: u32,
     },
+    /// A key of ours has been pressed and let go.
+    Sent {
+        /// As in `Key`.
+        digit: u8,
+        /// Samples since the leg began, when it was let go.
+        at: u64,
+        /// As a tone in the audio, not as an event of RFC 4733.
+        in_band: bool,
+    },
     /// A generation was cancelled or replaced and is silent now.
     Stopped {
         /// Generation.
@@ -105,11 +114,42 @@ pub enum LegCommand {
         /// Generation.
         r#gen: u64,
     },
-    /// Presses keys towards the other side, one after the other; speech waits meanwhile. What is no key is skipped.
-    SendDigits {
-        /// As in [`LegEvent::Key`].
-        digits: Vec<u8>,
-    },
+    /// Presses keys towards the other side; speech waits meanwhile.
+    SendDigits(Dial),
+}
+
+/// Keys to be pressed, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dial {
+    /// As in [`LegEvent::Key`]; `b'w'` waits for half a second, anything else is skipped.
+    pub digits: Vec<u8>,
+    /// How long each sounds.
+    pub tone_ms: u16,
+    /// From the end of one to the beginning of the next; 60 ms at least where the keys are events, whose end is told three times.
+    pub gap_ms: u16,
+    /// As tones in the audio even where events were agreed.
+    pub in_band: bool,
+}
+
+impl Dial {
+    /// Keys as a person presses them.
+    #[must_use]
+    pub fn plain(digits: Vec<u8>) -> Self {
+        Self { digits, tone_ms: 100, gap_ms: 140, in_band: false }
+    }
+}
+
+/// What goes out in a tick, unless keys are being pressed.
+#[derive(Debug, Clone, Copy)]
+pub enum Outward<'a> {
+    /// What the leg is told to say.
+    Own,
+    /// Silence; what it is told to say passes unheard.
+    Muted,
+    /// What the leg is told to say, but to nobody on this line: the tick has it for whoever takes it elsewhere. Keys are tones in it.
+    Aside,
+    /// Somebody else's frame; what it is told to say waits.
+    Frame(&'a Frame),
 }
 
 /// A finished allocation, on its way back to a thread that may free it.

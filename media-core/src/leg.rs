@@ -7,7 +7,7 @@ mod inbound;
 mod report;
 
 use crate::dtmf::{Keys, Press, Presses};
-use crate::event::{Channel, LegCommand, LegEvent, Spent, Tick, Transmit};
+use crate::event::{Channel, LegCommand, LegEvent, Outward, Spent, Tick, Transmit};
 use crate::jitter::JitterBuffer;
 use crate::playout::{Out, Playout};
 use crate::reception::Reception;
@@ -133,6 +133,11 @@ impl Leg {
 
     /// Moves on by 20 ms: one frame of the caller, one frame to the caller.
     pub fn tick(&mut self, now: Instant) -> Tick {
+        self.tick_with(now, Outward::Own)
+    }
+
+    /// [`Leg::tick`] with a word about what goes out.
+    pub fn tick_with(&mut self, now: Instant, outward: Outward<'_>) -> Tick {
         self.ticked = now;
         let at = self.at;
 
@@ -144,8 +149,14 @@ impl Leg {
         self.notice_silence(now);
 
         let mut agent = SILENCE;
-        if self.config.sending {
-            self.send_frame(at, &mut agent);
+        if matches!(outward, Outward::Aside) {
+            self.marker = true;
+            if self.presses.tick(&mut agent, &mut self.spent).is_none() {
+                let mut out = Out { events: &mut self.events, spent: &mut self.spent };
+                self.playout.frame(at, &mut agent, &mut out);
+            }
+        } else if self.config.sending {
+            self.send_frame(at, &mut agent, outward);
         } else {
             self.marker = true;
         }
@@ -160,16 +171,48 @@ impl Leg {
     }
 
     /// Speech, or a key in its place; silence when there is neither.
-    fn send_frame(&mut self, at: u64, agent: &mut Frame) {
-        match (self.presses.tick(agent, &mut self.spent), self.config.dtmf_payload_type) {
-            (Some(press), Some(payload_type)) if !press.pause => self.stage_event(press, payload_type),
+    fn send_frame(&mut self, at: u64, agent: &mut Frame, outward: Outward<'_>) {
+        let press = self.presses.tick(agent, &mut self.spent);
+        let events = self.config.dtmf_payload_type;
+        if let Some(Press { digit, in_band, let_go: true, .. }) = press {
+            self.events.push_back(LegEvent::Sent { digit, at, in_band: in_band || events.is_none() });
+        }
+        match (press, events) {
+            (Some(press), Some(payload_type)) if !press.pause && !press.in_band => {
+                self.stage_event(press, payload_type);
+            }
             // Without agreed events the tone itself is the audio. Speech waits for the keys either way.
             (Some(_), _) => self.stage_audio(agent),
             (None, _) => {
                 let mut out = Out { events: &mut self.events, spent: &mut self.spent };
-                self.playout.frame(at, agent, &mut out);
+                match outward {
+                    Outward::Own | Outward::Aside => self.playout.frame(at, agent, &mut out),
+                    Outward::Muted => {
+                        self.playout.frame(at, agent, &mut out);
+                        *agent = SILENCE;
+                    }
+                    Outward::Frame(frame) => {
+                        // What was cancelled is over now, not when it is the leg's turn again.
+                        if self.playout.is_stopping() {
+                            self.playout.frame(at, agent, &mut out);
+                        }
+                        *agent = *frame;
+                    }
+                }
                 self.stage_audio(agent);
             }
+        }
+    }
+
+    /// A key of whoever is heard instead of this leg's caller.
+    pub fn take_key(&mut self, digit: u8) {
+        self.events.push_back(LegEvent::Key { digit, at: self.at, duration_ms: 100 });
+    }
+
+    /// Presses a key that was pressed on another leg.
+    pub fn pass_key(&mut self, digit: u8) {
+        if !self.presses.pass(digit) {
+            self.counts.keys_refused += 1;
         }
     }
 
@@ -248,7 +291,7 @@ impl Leg {
             LegCommand::Pause => self.playout.pause(),
             LegCommand::Resume { rewind_ms } => self.playout.resume(rewind_ms),
             LegCommand::Cancel { r#gen } => self.playout.cancel(r#gen, &mut out),
-            LegCommand::SendDigits { digits } => self.presses.add(digits),
+            LegCommand::SendDigits(dial) => self.presses.add(dial),
         }
         None
     }

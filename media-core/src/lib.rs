@@ -18,6 +18,7 @@ mod stretch;
 #[cfg(test)]
 mod testing;
 
-pub use event::{CallerAudio, Channel, LegCommand, LegEvent, Spent, Tick, Transmit};
+pub use conceal::Conceal;
+pub use event::{CallerAudio, Channel, Dial, LegCommand, LegEvent, Outward, Spent, Tick, Transmit};
 pub use leg::{Leg, LegConfig};
 pub use stats::Stats;

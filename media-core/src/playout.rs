@@ -84,6 +84,11 @@ impl Playout {
         }
     }
 
+    /// Whether the next frame is the last of something that was cancelled.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.queue.front().is_some_and(|speech| speech.stopping)
+    }
+
     /// Ends a generation and all before it.
     pub(crate) fn cancel(&mut self, r#gen: u64, out: &mut Out<'_>) {
         let silent = matches!(self.gate, Gate::Closed | Gate::Opening);

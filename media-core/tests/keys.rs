@@ -4,7 +4,7 @@
 mod line;
 
 use line::{Line, Weather, voice};
-use media_core::{Channel, LegCommand, LegEvent, rtp};
+use media_core::{Channel, Dial, LegCommand, LegEvent, rtp};
 
 fn keys(line: &Line, which: usize) -> Vec<(char, u32)> {
     line.ends[which]
@@ -21,7 +21,7 @@ fn keys(line: &Line, which: usize) -> Vec<(char, u32)> {
 fn digits_arrive_once_each_with_their_length() {
     let mut line = Line::new(Weather { delay_us: 10_000, ..Weather::default() });
     line.run(500);
-    line.command(0, LegCommand::SendDigits { digits: b"12#".to_vec() });
+    line.command(0, LegCommand::SendDigits(Dial::plain(b"12#".to_vec())));
     line.run(1500);
     assert_eq!(keys(&line, 1), [('1', 100), ('2', 100), ('#', 100)]);
     let at: Vec<u64> = line.ends[1]
@@ -37,7 +37,7 @@ fn digits_arrive_once_each_with_their_length() {
 fn on_a_lossy_shuffled_line_no_digit_is_doubled_or_swapped() {
     let mut line = Line::new(Weather { delay_us: 10_000, jitter_us: 30_000, loss: 100, duplicate: 200 });
     line.run(500);
-    line.command(0, LegCommand::SendDigits { digits: b"0123456789*#ABCD".to_vec() });
+    line.command(0, LegCommand::SendDigits(Dial::plain(b"0123456789*#ABCD".to_vec())));
     line.run(5000);
     let heard: String = keys(&line, 1).iter().map(|(digit, _)| *digit).collect();
     assert_eq!(heard, "0123456789*#ABCD");
@@ -47,7 +47,7 @@ fn on_a_lossy_shuffled_line_no_digit_is_doubled_or_swapped() {
 fn an_event_keeps_its_timestamp_has_one_marker_and_three_ends() {
     let mut line = Line::new(Weather::default());
     line.run(100);
-    line.command(0, LegCommand::SendDigits { digits: b"5".to_vec() });
+    line.command(0, LegCommand::SendDigits(Dial::plain(b"5".to_vec())));
     line.run(500);
     let events: Vec<_> = line.ends[0]
         .sent
@@ -73,7 +73,7 @@ fn speech_waits_for_keys_and_loses_nothing() {
     line.command(0, LegCommand::Speak { r#gen: 1, pcm: voice(1600) });
     line.command(0, LegCommand::Finish { r#gen: 1 });
     line.run(100);
-    line.command(0, LegCommand::SendDigits { digits: b"9".to_vec() });
+    line.command(0, LegCommand::SendDigits(Dial::plain(b"9".to_vec())));
     line.run(1000);
     assert!(line.ends[0].events.contains(&LegEvent::Mark { r#gen: 1, at: 1600 + 12 * 160 }));
 }
@@ -85,7 +85,7 @@ fn without_agreed_events_keys_are_tones() {
     config.dtmf_payload_type = None;
     line.ends[0].leg.update(config);
     line.run(100);
-    line.command(0, LegCommand::SendDigits { digits: b"5".to_vec() });
+    line.command(0, LegCommand::SendDigits(Dial::plain(b"5".to_vec())));
     line.run(1000);
     let loud = line.ends[1].ticks.iter().filter(|tick| codecs::pcm::rms_dbov(&tick.caller) > -20.0).count();
     assert!((5..=6).contains(&loud), "{loud}");

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod conversation;
 pub mod flow;
 pub mod heard;
+pub mod herald;
 pub mod line;
 pub mod link;
 pub mod llm;

@@ -27,6 +27,13 @@ pub enum LineEvent {
         /// When it began.
         at: Ms,
     },
+    /// A key of ours has been pressed and let go.
+    Sent {
+        /// As in `Key`.
+        digit: u8,
+        /// As a tone in the audio, not as an event.
+        in_band: bool,
+    },
     /// The last sample of a generation has been sent.
     Mark {
         /// Which.

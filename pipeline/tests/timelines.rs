@@ -233,6 +233,7 @@ fn shown(out: &Out) -> String {
         Out::TakeFloor => "take_floor caller too long".into(),
         Out::RaiseFloor => "raise_floor voice without words".into(),
         Out::Hold(HoldWhy::Music) => "hold music".into(),
+        Out::Hold(HoldWhy::Away) => "hold somebody else has the line".into(),
         Out::Hold(HoldWhy::Caller) => "hold caller put us on hold".into(),
         Out::Unhold => "unhold".into(),
         Out::Verdict(answerer) => format!(

@@ -89,6 +89,37 @@ impl Api {
         self.succeed(path, self.client.patch(format!("{}/api/v1/{path}", self.base)).json(body)).await
     }
 
+    /// A request below `/api/v1/` that is refused: its status and code.
+    pub async fn refused(&self, method: Method, path: &str, body: &Value) -> (u16, String) {
+        let (status, answer) = self.ask(method, &format!("/api/v1/{path}"), Some(body)).await;
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_else(|error| panic!("{path}: {error}"));
+        (status.as_u16(), answer["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// DELETE below `/api/v1/`; anything but success fails the test.
+    pub async fn delete(&self, path: &str) {
+        let (status, answer) = self.ask(Method::DELETE, &format!("/api/v1/{path}"), None).await;
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&answer));
+    }
+
+    /// An event of a call, once it has happened.
+    pub async fn event(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let events = self.events(id).await;
+            if let Some(found) = events.iter().find(|event| wanted(event)) {
+                return found.clone();
+            }
+            assert!(began.elapsed() < Duration::from_secs(25), "it does not happen: {events:#?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// An event of a call by its type, once it has happened.
+    pub async fn told(&self, id: &str, kind: &str) -> Value {
+        self.event(id, |event| event["type"] == kind).await
+    }
+
     /// All calls, newest first; at most 200.
     pub async fn calls(&self) -> Vec<Value> {
         list(self.get("calls?limit=200").await)

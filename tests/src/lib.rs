@@ -18,7 +18,7 @@ pub mod sound;
 pub use api::Api;
 pub use client::{Baresip, Sipp};
 pub use home::{elsewhere, enter};
-pub use line::{Line, SSRC, Sip, request, rtp_header};
+pub use line::{Line, SSRC, Sip, header, request, rtp_header};
 pub use phone::{Phone, Spoken};
 pub use postgres::Cluster;
 pub use sidetone::{GREETING, Plan, Sidetone, binary, workspace};

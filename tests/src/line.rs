@@ -46,6 +46,30 @@ impl Sip {
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
+    /// The next request by that method; everything else is passed over.
+    pub async fn request(&self, method: &str) -> String {
+        let deadline = Instant::now() + ANSWER_WITHIN * 4;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(message) = self.next(left).await else { panic!("no {method} comes") };
+            if message.starts_with(&format!("{method} ")) {
+                return message;
+            }
+        }
+    }
+
+    /// Answers a request, with whole lines of further headers.
+    pub async fn answer(&self, request: &str, status: &str, headers: &str) {
+        let copied: String = ["Via", "From", "Call-ID", "CSeq"]
+            .iter()
+            .map(|name| format!("{name}: {}\r\n", header(request, name)))
+            .collect();
+        let to = header(request, "To");
+        let tag = if to.contains(";tag=") { "" } else { ";tag=by-hand" };
+        let text = format!("SIP/2.0 {status}\r\n{copied}To: {to}{tag}\r\n{headers}Content-Length: 0\r\n\r\n");
+        self.send(text.as_bytes()).await;
+    }
+
     /// Sends a request and gives its final response.
     pub async fn ask(&self, request: &str) -> String {
         self.send(request.as_bytes()).await;
@@ -79,7 +103,8 @@ pub fn request(method: &str, uri: &str, at: SocketAddr, body: &str) -> String {
 }
 
 /// A header's value, by its long name.
-fn header<'m>(message: &'m str, name: &str) -> &'m str {
+#[must_use]
+pub fn header<'m>(message: &'m str, name: &str) -> &'m str {
     message
         .split("\r\n")
         .find_map(|line| line.split_once(':').filter(|(known, _)| known.eq_ignore_ascii_case(name)))
@@ -121,16 +146,29 @@ impl Line {
 
     /// A request within the dialog.
     fn within(&self, method: &str, cseq: u32) -> String {
+        self.within_with(method, cseq, "", "")
+    }
+
+    /// A request within the dialog, with whole lines of headers and a body.
+    #[must_use]
+    pub fn within_with(&self, method: &str, cseq: u32, headers: &str, body: &str) -> String {
         let (at, invite) = (self.sip.at(), &self.invite);
         format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bK-{method}-{}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\n\
-             Call-ID: {}\r\nCSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n",
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bK-{method}-{cseq}-{}\r\nMax-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\n\
+             Call-ID: {}\r\nCSeq: {cseq} {method}\r\nContact: <sip:hand@{at}>\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             self.contact,
             header(invite, "Call-ID"),
             header(invite, "From"),
             self.to,
             header(invite, "Call-ID"),
+            body.len(),
         )
+    }
+
+    /// The socket that this call's SIP goes through.
+    #[must_use]
+    pub fn sip(&self) -> &Sip {
+        &self.sip
     }
 
     /// The user part of our From: the API shows it.
@@ -176,7 +214,7 @@ impl Line {
 
     /// BYE, and its 200.
     pub async fn hang_up(self) {
-        let answer = self.sip.ask(&self.within("BYE", 2)).await;
+        let answer = self.sip.ask(&self.within("BYE", 99)).await;
         assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
     }
 }

@@ -7,6 +7,7 @@ mod counters;
 pub mod media;
 mod media_counts;
 mod media_thread;
+mod patch;
 mod ports;
 mod resolve;
 mod ring;

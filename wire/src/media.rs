@@ -9,16 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use media_core::{Leg, LegConfig, Stats};
+use media_core::{Dial, Leg, LegConfig, Stats};
 
 pub use crate::media_counts::MediaCounts;
 use crate::media_counts::ThreadCounts;
 use crate::media_thread::{Order, run};
+pub use crate::patch::Patch;
 use crate::ports::Pool;
 pub use crate::ports::{NoPorts, PortCounts, Ports};
 pub use crate::ring::Line;
 use crate::ring::line;
 use crate::seat::Seat;
+pub use crate::seat::Side;
 
 /// How media is carried.
 #[derive(Debug, Clone)]
@@ -145,6 +147,26 @@ impl LegControl {
     /// Applies a re-INVITE: new remote address, codec or direction.
     pub fn update(&self, config: LegConfig) {
         let _ = self.orders.send(Order::Update(self.id, Box::new(config)));
+    }
+
+    /// From the next tick on the leg sends this instead of its own voice, which waits.
+    pub fn patch(&self, patch: Patch) {
+        let _ = self.orders.send(Order::Patch(self.id, Some(Box::new(patch))));
+    }
+
+    /// The leg sends its own voice again.
+    pub fn unpatch(&self) {
+        let _ = self.orders.send(Order::Patch(self.id, None));
+    }
+
+    /// Silences one side, or lets it be heard again: of the caller nothing is passed on but keys, to the caller nothing is sent but keys.
+    pub fn mute(&self, side: Side, on: bool) {
+        let _ = self.orders.send(Order::Mute(self.id, side, on));
+    }
+
+    /// Presses keys towards the caller.
+    pub fn press(&self, dial: Dial) {
+        let _ = self.orders.send(Order::Press(self.id, Box::new(dial)));
     }
 
     /// The leg's statistics, at most 200 ms old.

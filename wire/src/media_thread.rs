@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
-use media_core::LegConfig;
+use media_core::{Dial, LegConfig};
 
 use crate::clock::{Clock, SLOTS, index};
 use crate::media_counts::ThreadCounts;
-use crate::seat::{Scratch, Seat};
+use crate::patch::Patch;
+use crate::seat::{Scratch, Seat, Side};
 
 /// What other threads ask of a media thread.
 pub(crate) enum Order {
@@ -17,6 +18,12 @@ pub(crate) enum Order {
     Open(Box<Seat>),
     /// A re-INVITE changed where or what a leg sends.
     Update(u64, Box<LegConfig>),
+    /// What a leg sends instead of its own voice, or no longer.
+    Patch(u64, Option<Box<Patch>>),
+    /// A side of a leg is silenced, or heard again.
+    Mute(u64, Side, bool),
+    /// Keys to be pressed.
+    Press(u64, Box<Dial>),
     /// A leg ends.
     Close(u64),
     /// The process ends.
@@ -76,8 +83,23 @@ impl House {
                 }
             }
             Order::Update(id, config) => {
-                if let Some(seat) = self.slots.iter_mut().flatten().find(|seat| seat.id == id) {
+                if let Some(seat) = self.seat(id) {
                     seat.update(*config);
+                }
+            }
+            Order::Patch(id, patch) => {
+                if let Some(seat) = self.seat(id) {
+                    seat.patch = patch;
+                }
+            }
+            Order::Mute(id, side, on) => {
+                if let Some(seat) = self.seat(id) {
+                    seat.mute(side, on);
+                }
+            }
+            Order::Press(id, dial) => {
+                if let Some(seat) = self.seat(id) {
+                    seat.press(*dial);
                 }
             }
             Order::Close(id) => {
@@ -92,6 +114,10 @@ impl House {
             }
             Order::Stop => {}
         }
+    }
+
+    fn seat(&mut self, id: u64) -> Option<&mut Seat> {
+        self.slots.iter_mut().flatten().find(|seat| seat.id == id)
     }
 
     fn run(&mut self, slot: usize, now: Instant) {

@@ -5,9 +5,11 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Instant;
 
-use media_core::{Channel, Leg, LegConfig, Stats};
+use codecs::pcm::SILENCE;
+use media_core::{Channel, Dial, Leg, LegCommand, LegConfig, LegEvent, Outward, Stats};
 
 use crate::media_counts::ThreadCounts;
+use crate::patch::Patch;
 use crate::ports::Ports;
 use crate::ring::Far;
 
@@ -31,6 +33,15 @@ impl Scratch {
     }
 }
 
+/// One side of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What comes in.
+    Caller,
+    /// What goes out.
+    Agent,
+}
+
 pub(crate) struct Seat {
     pub(crate) id: u64,
     leg: Leg,
@@ -38,15 +49,31 @@ pub(crate) struct Seat {
     far: Far,
     snapshot: Arc<Mutex<Stats>>,
     age: u32,
+    /// What goes out instead of the leg's own voice.
+    pub(crate) patch: Option<Box<Patch>>,
+    caller_muted: bool,
+    agent_muted: bool,
 }
 
 impl Seat {
     pub(crate) fn new(id: u64, leg: Leg, ports: Ports, far: Far, snapshot: Arc<Mutex<Stats>>) -> Self {
-        Self { id, leg, ports, far, snapshot, age: 0 }
+        let (caller_muted, agent_muted) = (false, false);
+        Self { id, leg, ports, far, snapshot, age: 0, patch: None, caller_muted, agent_muted }
     }
 
     pub(crate) fn update(&mut self, config: LegConfig) {
         self.leg.update(config);
+    }
+
+    pub(crate) fn mute(&mut self, side: Side, on: bool) {
+        match side {
+            Side::Caller => self.caller_muted = on,
+            Side::Agent => self.agent_muted = on,
+        }
+    }
+
+    pub(crate) fn press(&mut self, dial: Dial) {
+        let _ = self.leg.handle_command(LegCommand::SendDigits(dial));
     }
 
     /// One tick: what has arrived, what the voice thread ordered, 20 ms of both directions, what goes out.
@@ -62,7 +89,30 @@ impl Seat {
                 counts.freed_here.one();
             }
         }
-        let tick = leg.tick(now);
+        // What the other leg sent is taken even where it is not sent on: it must not pile up.
+        let inside = self.patch.as_ref().is_some_and(|patch| patch.is_inside());
+        let take = |digit| if inside { leg.take_key(digit) } else { leg.pass_key(digit) };
+        let across = self.patch.as_mut().map(|patch| patch.next(take));
+        let outward = match &across {
+            Some(_) if inside => Outward::Aside,
+            Some(_) if self.agent_muted => Outward::Frame(&SILENCE),
+            Some(frame) => Outward::Frame(frame),
+            None if self.agent_muted => Outward::Muted,
+            None => Outward::Own,
+        };
+        let mut tick = leg.tick_with(now, outward);
+        if let Some(frame) = across.filter(|_| inside) {
+            tick.caller = frame;
+        }
+        if self.caller_muted {
+            tick.caller = SILENCE;
+        }
+        if inside && self.agent_muted {
+            tick.agent = SILENCE;
+        }
+        if let Some(patch) = &mut self.patch {
+            patch.give(if inside { &tick.agent } else { &tick.caller });
+        }
         if self.far.ticks.push(tick).is_err() {
             counts.lost_ticks.one();
         }
@@ -90,6 +140,9 @@ impl Seat {
     fn hand_over(&mut self, counts: &ThreadCounts) {
         while !self.far.events.is_full() {
             let Some(event) = self.leg.poll_event() else { break };
+            if let (Some(patch), LegEvent::Key { digit, .. }) = (&mut self.patch, event) {
+                patch.give_key(digit);
+            }
             // Cannot fail: room was seen, and only this thread fills it.
             let _ = self.far.events.push(event);
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use codecs::g711::Law;
 use codecs::pcm::{FRAME, RATE};
-use media_core::{LegCommand, LegConfig, LegEvent, Tick};
-use wire::media::{LegControl, Line, Media, MediaConfig, NoPorts, Ports};
+use media_core::{Dial, LegCommand, LegConfig, LegEvent, Tick};
+use wire::media::{LegControl, Line, Media, MediaConfig, NoPorts, Patch, Ports, Side};
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long anything may take on a machine that is busy with other tests; reaching it is a failure, not a measurement.
@@ -156,4 +156,69 @@ fn a_voice_thread_that_does_not_read_loses_ticks_and_nothing_else() {
     drop(media);
     assert!(pair.b.0.catch_up(4) > 0);
     assert_eq!(pair.b.0.ticks.slots(), 4);
+}
+
+#[test]
+fn bridged_legs_pass_on_what_their_callers_say_and_press() {
+    let media = media(12140..=12179);
+    let [mut anna, mut ours, mut theirs, mut bert] = {
+        let ports: [Ports; 4] = std::array::from_fn(|_| media.reserve().unwrap());
+        let configs = [(1, 1), (0, 2), (3, 3), (2, 4)].map(|(remote, ssrc)| config(&ports[remote], ssrc));
+        let mut legs = ports.into_iter().zip(configs).map(|(ports, config)| media.open(ports, config));
+        std::array::from_fn(|_| legs.next().unwrap())
+    };
+    let (to_anna, to_bert) = Patch::bridge();
+    ours.1.patch(to_anna);
+    theirs.1.patch(to_bert);
+    // What our own side has to say waits for the end of the bridge.
+    ours.0.commands.push(LegCommand::Speak { r#gen: 1, pcm: tone() }).unwrap();
+    ours.0.commands.push(LegCommand::Finish { r#gen: 1 }).unwrap();
+    anna.0.commands.push(LegCommand::Speak { r#gen: 1, pcm: tone() }).unwrap();
+    anna.1.press(Dial::plain(b"4#".to_vec()));
+    let until = Instant::now() + PATIENCE;
+    let (mut heard, mut keys, mut sent) = (0, Vec::new(), Vec::new());
+    while heard < 45 || keys.len() < 2 || sent.len() < 2 {
+        assert!(Instant::now() < until, "{heard} loud frames, keys {keys:?}, pressed on {sent:?}");
+        heard += std::iter::from_fn(|| bert.0.ticks.pop().ok()).filter(loud).count();
+        keys.extend(std::iter::from_fn(|| bert.0.events.pop().ok()).filter_map(|event| match event {
+            LegEvent::Key { digit, .. } => Some(digit),
+            _ => None,
+        }));
+        sent.extend(std::iter::from_fn(|| theirs.0.events.pop().ok()).filter_map(|event| match event {
+            LegEvent::Sent { digit, .. } => Some(digit),
+            _ => None,
+        }));
+        let back = std::iter::from_fn(|| anna.0.ticks.pop().ok()).filter(loud).count();
+        assert_eq!(back, 0, "Anna hears a voice that is not in the bridge");
+        assert!(!std::iter::from_fn(|| ours.0.events.pop().ok()).any(|event| is_mark(&event)));
+        ours.0.catch_up(0);
+        theirs.0.catch_up(0);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!((keys.as_slice(), sent.as_slice()), (&b"4#"[..], &b"4#"[..]));
+    ours.1.unpatch();
+    theirs.1.unpatch();
+    let mut back = 0;
+    while back < 45 {
+        assert!(Instant::now() < until, "{back} loud frames of what had waited");
+        back += std::iter::from_fn(|| anna.0.ticks.pop().ok()).filter(loud).count();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_muted_side_is_silent_and_its_keys_are_not() {
+    let media = media(12180..=12219);
+    let mut pair = pair(&media);
+    pair.b.1.mute(Side::Caller, true);
+    pair.a.0.commands.push(LegCommand::Speak { r#gen: 1, pcm: tone() }).unwrap();
+    pair.a.0.commands.push(LegCommand::Finish { r#gen: 1 }).unwrap();
+    pair.a.1.press(Dial::plain(b"7".to_vec()));
+    let (heard, _) = listen(&mut pair, |_, told| told.iter().any(is_mark));
+    assert_eq!(heard.iter().filter(|tick| loud(tick)).count(), 0);
+    let until = Instant::now() + PATIENCE;
+    while !std::iter::from_fn(|| pair.b.0.events.pop().ok()).any(|event| matches!(event, LegEvent::Key { .. })) {
+        assert!(Instant::now() < until, "the key of a muted caller is lost");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -47,6 +47,7 @@ impl Format {
 /// What is exported.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant, reason = "one lives at a time")]
 pub(crate) enum What {
     /// Calls of one mode.
     Calls {

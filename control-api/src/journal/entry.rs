@@ -35,6 +35,10 @@ pub enum Entry {
     },
     /// The state of a recording; the first one makes the row. Event `call.recording.ready` or `.failed`.
     Recording(RecordingState),
+    /// A further leg of the call, as it stands; the first one makes the row.
+    Leg(Box<LegState>),
+    /// Where a transfer stands. One of the events `call.transfer.*`.
+    Transfer(Box<TransferState>),
     /// What the call used; each thing and provider counts once. Written before its end.
     Used(Vec<Used>),
     /// The call was admitted without a lease, because the store was away. It gets one now.
@@ -80,6 +84,41 @@ pub struct NewCall {
     pub boot_id: BootId,
     /// Unix time, ms.
     pub created_at_ms: i64,
+}
+
+/// A leg beside the caller's own: somebody to whom the call is handed over. Its price is that of the item `transfer_leg` for `address`,
+/// from `answered_at_ms` to `ended_at_ms`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LegState {
+    /// Made by the writer.
+    pub id: String,
+    /// `transfer`, or `consult` for one that is called before the caller is asked to take it over.
+    pub role: &'static str,
+    /// Whom it leads to.
+    pub address: Pii<String>,
+    /// The trunk it takes.
+    pub trunk: Option<TrunkId>,
+    /// Its codec, once it is known.
+    pub codec: Option<&'static str>,
+    /// Unix time, ms.
+    pub started_at_ms: i64,
+    /// Unix time, ms.
+    pub answered_at_ms: Option<i64>,
+    /// Unix time, ms.
+    pub ended_at_ms: Option<i64>,
+    /// How the other side took it.
+    pub sip_status: Option<u16>,
+    /// As of the call.
+    pub media: Option<Value>,
+}
+
+/// Where a transfer stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferState {
+    /// The event that says so.
+    pub name: Name,
+    /// `{transfer_id,destination,mode,…}`: the event's data, and what the call object shows.
+    pub data: Map<String, Value>,
 }
 
 /// The state of a recording.

@@ -18,7 +18,7 @@ use std::{
 use domain::CallId;
 use tokio::sync::{mpsc, oneshot};
 
-pub use entry::{Ended, Entry, NewCall, Orphan, RecordingStage, RecordingState};
+pub use entry::{Ended, Entry, LegState, NewCall, Orphan, RecordingStage, RecordingState, TransferState};
 pub(crate) use writer::{Stamped, apply, is_refusal, tell};
 
 use crate::{Store, time::now_ms};

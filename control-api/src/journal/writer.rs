@@ -13,7 +13,10 @@ use serde_json::{Map, Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 
-use super::{Counters, Ended, Entry, JournalSettings, Message, NewCall, RecordingStage, RecordingState, bill};
+use super::{
+    Counters, Ended, Entry, JournalSettings, LegState, Message, NewCall, RecordingStage, RecordingState, TransferState,
+    bill,
+};
 use crate::{
     money::{cost, lease, ledger::Purse},
     store::{Store, calls, fresh_id, json_text, storable},
@@ -237,6 +240,14 @@ async fn write(
         }
         Entry::Recording(recording) => {
             self::recording(db, id, head, recording, stamped.at_ms).await?;
+            Ok(true)
+        }
+        Entry::Leg(leg) => {
+            self::leg(db, id, head, leg).await?;
+            Ok(true)
+        }
+        Entry::Transfer(transfer) => {
+            self::transfer(db, id, head, transfer, stamped.at_ms).await?;
             Ok(true)
         }
         Entry::Used(used) => {
@@ -465,7 +476,7 @@ async fn step(
     head.status = status;
     if status == Status::InProgress {
         head.answered_at = Some(at_ms);
-        sqlx::query("UPDATE call_legs SET answered_at = $1, codec = $2 WHERE call_id = $3 AND ended_at IS NULL")
+        sqlx::query("UPDATE call_legs SET answered_at = $1, codec = $2 WHERE call_id = $3 AND role IN ('caller','callee') AND ended_at IS NULL")
             .bind(at_ms)
             .bind(data.get("codec").and_then(Value::as_str).map(str::to_owned))
             .bind(id)
@@ -564,6 +575,52 @@ async fn recording(
     Ok(())
 }
 
+async fn leg(db: &mut AnyConnection, id: &str, head: &Head, leg: &LegState) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO call_legs (id, call_id, tenant_id, role, trunk_id, address, codec, started_at, answered_at, ended_at, sip_status, media)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         ON CONFLICT (id) DO UPDATE SET codec = excluded.codec, answered_at = excluded.answered_at, ended_at = excluded.ended_at,
+           sip_status = excluded.sip_status, media = excluded.media
+         WHERE call_legs.call_id = excluded.call_id AND call_legs.ended_at IS NULL",
+    )
+    .bind(storable(&leg.id))
+    .bind(id)
+    .bind(&head.tenant)
+    .bind(leg.role)
+    .bind(leg.trunk.map(|trunk| trunk.to_string()))
+    .bind(storable(leg.address.expose()))
+    .bind(leg.codec)
+    .bind(leg.started_at_ms)
+    .bind(leg.answered_at_ms)
+    .bind(leg.ended_at_ms)
+    .bind(leg.sip_status.map(i64::from))
+    .bind(leg.media.as_ref().map(json_text))
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// The call shows the transfer as it stands; the event tells the step.
+async fn transfer(
+    db: &mut AnyConnection,
+    id: &str,
+    head: &mut Head,
+    transfer: &TransferState,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let mut shown = transfer.data.clone();
+    let state = transfer.name.as_str().rsplit('.').next().unwrap_or_default();
+    shown.insert("state".into(), state.into());
+    shown.insert("at".into(), rfc3339(at_ms).into());
+    sqlx::query("UPDATE calls SET transfer = $1 WHERE id = $2")
+        .bind(json_text(&shown))
+        .bind(id)
+        .execute(&mut *db)
+        .await?;
+    emit(head, transfer.name, &transfer.data, at_ms);
+    Ok(())
+}
+
 /// Ends a call: status, reason and times in one statement that only the first end passes.
 async fn end(
     db: &mut AnyConnection,
@@ -600,7 +657,8 @@ async fn end(
     .execute(&mut *db)
     .await?;
     sqlx::query(
-        "UPDATE call_legs SET ended_at = $1, sip_status = $2, media = $3 WHERE call_id = $4 AND ended_at IS NULL",
+        "UPDATE call_legs SET ended_at = $1, sip_status = COALESCE($2, sip_status), media = CASE WHEN role IN ('caller','callee') THEN $3 ELSE media END
+         WHERE call_id = $4 AND ended_at IS NULL",
     )
     .bind(at_ms)
     .bind(ended.sip_status.map(i64::from))

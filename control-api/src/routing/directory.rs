@@ -81,6 +81,12 @@ impl StoreDirectory {
         Ok(directory)
     }
 
+    /// Whether a trunk lets the other side pass a call on (`sip.refer`).
+    pub async fn follows_referrals(&self, trunk: TrunkId) -> bool {
+        let now = self.fresh().await;
+        now.trunks.get(&trunk).is_some_and(|entry| entry.trunk.sip.refer != super::trunk::Refer::Refuse)
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
     }

@@ -1,5 +1,7 @@
 //! Calls as they are read: one row, or a page by keyset.
 
+use std::collections::BTreeMap;
+
 use domain::{CallId, TenantId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,9 +20,9 @@ use crate::{
 const SELECT: &str = "SELECT c.id, c.tenant_id, c.livemode, c.channel, c.direction, c.status, c.ended_reason, c.sip_status,
     c.answered_by, c.degraded, c.from_addr, c.to_addr, c.number_id, c.trunk_id, c.agent_id, c.agent_version, c.config, c.variables,
     c.metadata, c.scheduled_at, c.created_at, c.initiated_at, c.ringing_at, c.answered_at, c.ended_at, c.duration_ms, c.turns,
-    c.v2v_p50_ms, c.node_id, c.version, c.billed_s, c.charged_micros,
+    c.v2v_p50_ms, c.node_id, c.version, c.billed_s, c.charged_micros, c.transfer,
     (SELECT COUNT(*) FROM leases o WHERE o.call_id = c.id AND o.state = 'open') AS open_leases,
-    (SELECT l.media FROM call_legs l WHERE l.call_id = c.id ORDER BY l.started_at DESC, l.id DESC LIMIT 1) AS media,
+    (SELECT l.media FROM call_legs l WHERE l.call_id = c.id AND l.role IN ('caller','callee') ORDER BY l.started_at DESC, l.id DESC LIMIT 1) AS media,
     r.state AS rec_state, r.duration_ms AS rec_ms, r.expires_at AS rec_expires
     FROM calls c LEFT JOIN recordings r
       ON r.id = (SELECT r2.id FROM recordings r2 WHERE r2.call_id = c.id ORDER BY r2.created_at DESC, r2.id DESC LIMIT 1)";
@@ -33,7 +35,67 @@ pub(crate) struct CallFilter {
     pub(crate) ended_reason: Option<String>,
     pub(crate) from: Option<String>,
     pub(crate) to: Option<String>,
+    #[serde(default)]
+    pub(crate) further: Further,
 }
+
+/// Filters that came later; what an older export has written down lacks them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Further {
+    pub(crate) channel: Option<String>,
+    pub(crate) agent_id: Option<String>,
+    pub(crate) number_id: Option<String>,
+    pub(crate) trunk_id: Option<String>,
+    pub(crate) campaign_id: Option<String>,
+    pub(crate) answered_by: Option<String>,
+    pub(crate) sentiment: Option<String>,
+    pub(crate) success: Option<bool>,
+    pub(crate) min_duration_ms: Option<i64>,
+    pub(crate) max_duration_ms: Option<i64>,
+    pub(crate) has_recording: Option<bool>,
+    pub(crate) degraded: Option<bool>,
+    /// In the summary, whatever its case.
+    pub(crate) q: Option<String>,
+    /// Notes by key.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl Further {
+    fn conditions(&self) -> impl Iterator<Item = (String, Bound)> {
+        let texts = [
+            ("c.channel", &self.channel),
+            ("c.agent_id", &self.agent_id),
+            ("c.number_id", &self.number_id),
+            ("c.trunk_id", &self.trunk_id),
+            ("c.campaign_id", &self.campaign_id),
+            ("c.answered_by", &self.answered_by),
+            ("c.sentiment", &self.sentiment),
+        ];
+        let texts = texts
+            .into_iter()
+            .filter_map(|(column, text)| Some((format!("{column} = {{}}"), Bound::Text(text.clone()?))));
+        let flags =
+            [("c.success = {}", self.success), ("c.degraded = {}", self.degraded), (HAS_RECORDING, self.has_recording)];
+        let numbers = [("c.duration_ms >= {}", self.min_duration_ms), ("c.duration_ms <= {}", self.max_duration_ms)];
+        let numbers = flags.map(|(sql, flag)| (sql, flag.map(i64::from))).into_iter().chain(numbers);
+        let numbers = numbers.filter_map(|(sql, number)| Some((sql.to_owned(), Bound::Number(number?))));
+        let q = self.q.as_ref().map(|q| {
+            // Neither engine's LIKE does what the other's does.
+            let found = "REPLACE(LOWER(c.summary_line), {}, '') <> LOWER(c.summary_line)";
+            (found.to_owned(), Bound::Text(q.to_lowercase()))
+        });
+        // Notes are stored as compact JSON: inside of a string no quote stands without a backslash, so this is found as a member only.
+        let notes = self.metadata.iter().map(|(key, value)| {
+            let member = format!("{}:{}", Value::from(key.as_str()), Value::from(value.as_str()));
+            ("REPLACE(c.metadata, {}, '') <> c.metadata".to_owned(), Bound::Text(member))
+        });
+        texts.chain(numbers).chain(q).chain(notes).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// 1 where there is a recording that can be heard.
+const HAS_RECORDING: &str = "(CASE WHEN EXISTS (SELECT 1 FROM recordings h WHERE h.call_id = c.id AND h.state IN ('stored','ready')) THEN 1 ELSE 0 END) = {}";
 
 impl Store {
     /// A page of a tenant's calls, one more than asked if there are more.
@@ -58,6 +120,7 @@ impl Store {
         conditions.extend(
             texts.into_iter().filter_map(|(column, value)| Some((format!("{column} = {{}}"), Bound::Text(value?)))),
         );
+        conditions.extend(filter.further.conditions());
         let (sql, values) = page.finish(format!("{SELECT} WHERE c.deleted_at IS NULL"), "c", conditions);
         let rows = self.fetch(sql, values).await?;
         rows.iter().map(|row| Ok((row.try_get("created_at")?, read(row)?))).collect()
@@ -148,6 +211,7 @@ fn read(row: &AnyRow) -> Result<Call, sqlx::Error> {
             charged_micros: row.try_get("charged_micros")?,
             currency: "USD",
         },
+        transfer: row.try_get::<Option<String>, _>("transfer")?.and_then(|text| serde_json::from_str(&text).ok()),
         node_id: row.try_get("node_id")?,
         version: row.try_get("version")?,
     })

@@ -16,6 +16,7 @@ use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyPoolOptions};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) mod calls;
+pub(crate) mod erase;
 mod first_run;
 pub(crate) mod idempotency;
 pub(crate) mod keys;

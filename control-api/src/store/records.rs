@@ -1,10 +1,12 @@
 //! What belongs to a call: its turns, its events, its recording. The caller has already found the call in the tenant.
 
+use std::collections::HashMap;
+
 use domain::CallId;
 use serde_json::Value;
-use sqlx::Row as _;
+use sqlx::{Row as _, any::AnyRow};
 
-use super::Store;
+use super::{Store, page::Bound};
 use crate::{
     time::rfc3339,
     view::{Event, TurnView},
@@ -25,40 +27,53 @@ pub(crate) struct RecordingRow {
     pub(crate) expires_at: Option<i64>,
 }
 
+const TURNS: &str = "SELECT call_id, n, speaker, text, heard_chars, lang, confidence_milli, start_ms, end_ms, interrupted, words, latency
+    FROM turns";
+
+fn turn(row: &AnyRow) -> Result<TurnView, sqlx::Error> {
+    let json = |text: Option<String>| text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let text: String = row.try_get("text")?;
+    let heard: Option<i64> = row.try_get("heard_chars")?;
+    let heard_text = match heard {
+        Some(chars) => text.chars().take(usize::try_from(chars).unwrap_or(0)).collect(),
+        None => text.clone(),
+    };
+    Ok(TurnView {
+        n: row.try_get("n")?,
+        speaker: row.try_get("speaker")?,
+        text,
+        heard_text,
+        interrupted: row.try_get::<i64, _>("interrupted")? != 0,
+        lang: row.try_get("lang")?,
+        confidence: row.try_get::<Option<i64>, _>("confidence_milli")?.map(|milli| milli as f64 / 1000.0),
+        start_ms: row.try_get("start_ms")?,
+        end_ms: row.try_get("end_ms")?,
+        words: json(row.try_get("words")?).unwrap_or_else(|| Value::Array(Vec::new())),
+        latency: json(row.try_get("latency")?),
+    })
+}
+
 impl Store {
     /// The turns of a call in order.
     pub(crate) async fn turns(&self, call: CallId) -> Result<Vec<TurnView>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT n, speaker, text, heard_chars, lang, confidence_milli, start_ms, end_ms, interrupted, words, latency
-             FROM turns WHERE call_id = $1 ORDER BY n",
-        )
-        .bind(call.to_string())
-        .fetch_all(self.pool())
-        .await?;
-        let json = |text: Option<String>| text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        rows.iter()
-            .map(|row| {
-                let text: String = row.try_get("text")?;
-                let heard: Option<i64> = row.try_get("heard_chars")?;
-                let heard_text = match heard {
-                    Some(chars) => text.chars().take(usize::try_from(chars).unwrap_or(0)).collect(),
-                    None => text.clone(),
-                };
-                Ok(TurnView {
-                    n: row.try_get("n")?,
-                    speaker: row.try_get("speaker")?,
-                    text,
-                    heard_text,
-                    interrupted: row.try_get::<i64, _>("interrupted")? != 0,
-                    lang: row.try_get("lang")?,
-                    confidence: row.try_get::<Option<i64>, _>("confidence_milli")?.map(|milli| milli as f64 / 1000.0),
-                    start_ms: row.try_get("start_ms")?,
-                    end_ms: row.try_get("end_ms")?,
-                    words: json(row.try_get("words")?).unwrap_or_else(|| Value::Array(Vec::new())),
-                    latency: json(row.try_get("latency")?),
-                })
-            })
-            .collect()
+        let sql = format!("{TURNS} WHERE call_id = $1 ORDER BY n");
+        let rows = self.fetch(sql, vec![Bound::Text(call.to_string())]).await?;
+        rows.iter().map(turn).collect()
+    }
+
+    /// The turns of several calls, each in order.
+    pub(crate) async fn turns_of(&self, calls: &[String]) -> Result<HashMap<String, Vec<TurnView>>, sqlx::Error> {
+        if calls.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let places = (1..=calls.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+        let sql = format!("{TURNS} WHERE call_id IN ({places}) ORDER BY call_id, n");
+        let rows = self.fetch(sql, calls.iter().map(|call| Bound::Text(call.clone())).collect()).await?;
+        let mut turns: HashMap<String, Vec<TurnView>> = HashMap::new();
+        for row in &rows {
+            turns.entry(row.try_get("call_id")?).or_default().push(turn(row)?);
+        }
+        Ok(turns)
     }
 
     /// Events of a call after a number, oldest first, at most `limit`; `type_prefixes` empty = all.

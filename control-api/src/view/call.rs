@@ -52,6 +52,9 @@ pub(crate) struct Call {
     pub(crate) latency: Option<LatencyBrief>,
     pub(crate) recording: Option<RecordingBrief>,
     pub(crate) cost: CostBrief,
+    /// The last transfer, as it stands: `{transfer_id,destination,mode,state,at,…}`.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) transfer: Option<Map<String, Value>>,
     pub(crate) node_id: Option<String>,
     pub(crate) version: i64,
 }
@@ -61,6 +64,11 @@ impl Call {
     pub(crate) fn masked(mut self) -> Self {
         self.from.address = phone::mask(&self.from.address);
         self.to.address = phone::mask(&self.to.address);
+        if let Some(to) = self.transfer.as_mut().and_then(|transfer| transfer.get_mut("to"))
+            && let Some(address) = to.as_str().map(phone::mask)
+        {
+            *to = address.into();
+        }
         self
     }
 

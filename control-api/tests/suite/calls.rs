@@ -175,6 +175,24 @@ on_both! {
         assert_eq!(inline.status, 201);
     }
 
+    async fn several_calls_are_placed_or_refused_each_by_itself(db) {
+        let client = Client::new(&db);
+        let answer = client.post("/api/v1/calls", json!({
+            "defaults": {"agent_id": "receptionist", "metadata": {"batch": "1"}},
+            "calls": [{"to": "sip:a@127.0.0.1"}, {"to": "tel"}, {"to": "sip:b@127.0.0.1", "agent_id": "nobody"}, {"to": "sip:c@127.0.0.1", "colour": 1}],
+        })).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let data = answer.json()["data"].as_array().unwrap().clone();
+        assert_eq!((&data[0]["index"], &data[0]["call"]["status"]), (&json!(0), &json!("pending")));
+        let errors: Vec<_> = data[1..].iter().map(|one| (one["error"]["code"].as_str().unwrap(), one["error"]["field"].as_str().unwrap())).collect();
+        assert_eq!(errors, [("validation_failed", "to"), ("not_found", "agent_id"), ("unknown_field", "colour")]);
+        assert_eq!(client.board.dialled.lock().unwrap().len(), 1);
+        for body in [json!({"calls": []}), json!({"calls": vec![json!({}); 101]})] {
+            assert_eq!(client.post("/api/v1/calls", body).await.error(), (400, "validation_failed".into(), Some("calls".into())));
+        }
+        assert_eq!(client.post("/api/v1/calls", json!({"calls": [{}], "more": 1})).await.error().1, "unknown_field");
+    }
+
     async fn a_call_that_cannot_be_placed_says_why(db) {
         let client = Client::new(&db);
         for (body, expected) in [
@@ -232,5 +250,77 @@ on_both! {
         // A cursor of one list is none of the other.
         let foreign = client.get(&format!("/api/v1/messages?limit=2&cursor={}", page["next_cursor"].as_str().unwrap())).await;
         assert_eq!(foreign.error().1, "invalid_cursor");
+    }
+}
+
+on_both! {
+    async fn further_filters_narrow_the_list(db) {
+        let client = Client::new(&db);
+        let one = conversation(&db.journal, db.tenant, 1_000_000);
+        let two = call_id();
+        let mut new = new_call(db.tenant, Direction::Outbound, 2_000_000);
+        new.metadata = json!({"order": "12\"34", "Shop": "a%_b"}).as_object().unwrap().clone();
+        db.journal.write(two, Entry::Created(Box::new(new)));
+        db.journal.write(two, crate::fake::status(domain::Status::Initiating, 2_000_001));
+        db.journal.write(two, ended(EndedReason::Busy, 2_000_002));
+        db.journal.flush().await;
+        db.run("UPDATE calls SET summary_line = 'Asked for OPENING hours', sentiment = 'positive', success = 1 WHERE direction = 'inbound'").await;
+        for (query, expected) in [
+            ("channel=sip", vec![two, one]), ("channel=web", vec![]), ("min_duration_ms=1", vec![one]), ("max_duration_ms=0", vec![two]),
+            ("has_recording=true", vec![]), ("has_recording=false", vec![two, one]), ("degraded=false&success=true", vec![one]),
+            ("sentiment=positive", vec![one]), ("q=opening%20HOURS", vec![one]), ("q=closing", vec![]),
+            ("metadata.order=12%2234", vec![two]), ("metadata.order=12", vec![]), ("metadata.Shop=a%25_b", vec![two]), ("metadata.shop=a%25_b", vec![]),
+            ("metadata.Shop=axxb", vec![]), ("agent_id=x", vec![]), ("answered_by=human", vec![]),
+        ] {
+            let page = client.get(&format!("/api/v1/calls?{query}")).await.json();
+            assert_eq!(ids(&page), expected.iter().map(ToString::to_string).collect::<Vec<_>>(), "{query}");
+        }
+        for (query, field) in [
+            ("success=maybe", "success"), ("min_duration_ms=-1", "min_duration_ms"), ("channel=smoke", "channel"), ("q=", "q"),
+            ("include=everything", "include"), ("has_recording=1", "has_recording"),
+        ] {
+            let (status, _, named) = client.get(&format!("/api/v1/calls?{query}")).await.error();
+            assert_eq!((status, named.as_deref()), (400, Some(field)), "{query}");
+        }
+        // A page with a filter has a cursor that knows it.
+        let page = client.get("/api/v1/calls?limit=1&channel=sip&include=transcript").await.json();
+        assert_eq!(page["data"][0]["transcript"], json!([]));
+        let next = page["next_cursor"].as_str().unwrap();
+        let rest = client.get(&format!("/api/v1/calls?limit=1&channel=sip&include=transcript&cursor={next}")).await.json();
+        assert_eq!(rest["data"][0]["transcript"][1]["text"], "Friday at three");
+    }
+
+    async fn a_call_brings_what_is_included(db) {
+        let client = Client::new(&db);
+        let call = conversation(&db.journal, db.tenant, 1_000_000);
+        db.journal.flush().await;
+        let bare = client.get(&format!("/api/v1/calls/{call}")).await.json();
+        assert!(bare.get("transcript").is_none() && bare.get("events").is_none());
+        let whole = client.get(&format!("/api/v1/calls/{call}?include=transcript,events,latency,cost")).await.json();
+        assert_eq!(whole["transcript"].as_array().unwrap().len(), 3);
+        assert_eq!((whole["events"].as_array().unwrap().len(), &whole["status"]), (8, &json!("completed")));
+        assert_eq!(whole["latency_detail"]["summary"]["voice_to_voice"]["p50"], 840);
+        assert_eq!((&whole["cost_detail"]["duration_ms"], &whole["latency"]["voice_to_voice"]["p50"]), (&json!(60_000), &json!(840)));
+        let (status, _, field) = client.get(&format!("/api/v1/calls/{call}?include=everything")).await.error();
+        assert_eq!((status, field.as_deref()), (400, Some("include")));
+    }
+
+    async fn a_deleted_call_leaves_its_bill_and_nothing_of_its_people(db) {
+        let client = Client::new(&db);
+        let (call, live_one) = (conversation(&db.journal, db.tenant, 1_000_000), call_id());
+        db.journal.write(live_one, Entry::Created(Box::new(new_call(db.tenant, Direction::Inbound, 1_000_000))));
+        db.journal.flush().await;
+        let path = format!("/api/v1/calls/{call}");
+        let active = client.delete(&format!("/api/v1/calls/{live_one}")).await;
+        assert_eq!((active.error().0, active.error().1.as_str()), (409, "call_active"));
+        assert_eq!(client.delete(&path).await.status, 204);
+        assert_eq!(client.get(&path).await.error().0, 404);
+        assert_eq!(client.delete(&path).await.error().0, 404);
+        assert_eq!(db.number("SELECT COUNT(*) FROM turns").await, 0);
+        assert_eq!(db.number("SELECT COUNT(*) FROM calls WHERE deleted_at IS NOT NULL AND duration_ms = 60000 AND from_addr = '+1•••••••123'").await, 1);
+        assert_eq!(db.number("SELECT COUNT(*) FROM call_legs WHERE address LIKE '%2125550123%' AND ended_at IS NOT NULL").await, 0);
+        // The other call has the number still.
+        assert_eq!(db.number("SELECT COUNT(*) FROM events WHERE data LIKE '%2125550123%' OR data LIKE '%Friday%'").await, 1);
+        invariants::hold(&db).await;
     }
 }

@@ -11,8 +11,8 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use control_api::{
-    AgentCheck, App, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard, Health, Heard,
-    Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, NotActive, Settings, Shelves, StoreDirectory, Switchboard,
+    AgentCheck, App, Ask, AskRefused, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard,
+    Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, Settings, Shelves, StoreDirectory, Switchboard,
     ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
@@ -28,6 +28,8 @@ pub(crate) struct Fake {
     pub(crate) dialled: Mutex<Vec<DialRequest>>,
     /// The call that sounds, and where.
     pub(crate) line: Mutex<Option<(CallId, tokio::sync::broadcast::Sender<Heard>)>>,
+    /// What was asked of live calls.
+    pub(crate) asked: Mutex<Vec<(CallId, Ask)>>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -49,12 +51,22 @@ impl Switchboard for Fake {
         })
     }
 
-    fn end<'a>(&'a self, call: CallId, reason: EndedReason) -> BoxFuture<'a, Result<(), NotActive>> {
+    fn ask<'a>(&'a self, call: CallId, ask: Ask) -> BoxFuture<'a, Result<(), AskRefused>> {
         Box::pin(async move {
             let mut live = self.live.lock().unwrap();
-            let at = live.iter().position(|live| live.id == call).ok_or(NotActive)?;
-            live.remove(at);
-            self.journal.write(call, ended(reason, control_api::now_ms()));
+            let at = live.iter().position(|live| live.id == call).ok_or(AskRefused::NotActive)?;
+            self.asked.lock().unwrap().push((call, ask.clone()));
+            let answered = live[at].status == Status::InProgress;
+            match ask {
+                Ask::End { reason, .. } => {
+                    live.remove(at);
+                    let reason = if answered { reason } else { EndedReason::Canceled };
+                    self.journal.write(call, ended(reason, control_api::now_ms()));
+                }
+                _ if !answered => return Err(AskRefused::NotActive),
+                Ask::Instruct { .. } => return Err(AskRefused::NoModel),
+                _ => {}
+            }
             Ok(())
         })
     }
@@ -302,6 +314,7 @@ impl Client {
             live: Mutex::default(),
             dialled: Mutex::default(),
             line: Mutex::default(),
+            asked: Mutex::default(),
             draining: AtomicBool::default(),
         });
         let tools = ToolClient::new(sender.outward().clone());

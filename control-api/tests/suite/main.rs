@@ -22,6 +22,7 @@ mod journal;
 mod knowledge;
 mod leads;
 mod listen;
+mod live;
 mod mail;
 mod money;
 mod nodes;

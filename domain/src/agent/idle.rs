@@ -36,7 +36,6 @@ const IDLE: &[(&str, &str)] = &[
     ("limits.idle_timeout_ms", "there are no web sessions yet"),
     ("limits.max_concurrent", "calls of one agent are not counted"),
     ("voicemail", "machines are not told from people yet"),
-    ("transfers", "calls are not handed over yet"),
     ("degraded", "there is no degraded mode yet"),
     ("hooks", "hooks of agents are not called yet"),
 ];
@@ -50,6 +49,7 @@ const RUNNING: &[ToolKind] = &[
     ToolKind::MarkDoNotCall,
     ToolKind::SendDtmf,
     ToolKind::TakeMessage,
+    ToolKind::Transfer,
 ];
 
 pub(super) fn warnings(agent: &AgentSpec) -> Vec<Warning> {

@@ -12,7 +12,7 @@ use domain::agent::fault::Fault;
 use domain::agent::opening::FirstSpeaker;
 use domain::agent::records::KnowledgeMode;
 use domain::agent::template;
-use domain::agent::tools::ToolKind;
+use domain::agent::tools::{Tool as ToolSpec, ToolKind, Transfer};
 use domain::agent::turn::EndPolicy;
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -24,6 +24,7 @@ use crate::conversation::{Brain, Conversation, ConversationEvent, Lines, ModelPa
 use crate::flow::{Facts, Flow, FlowError};
 use crate::llm::Tool;
 use crate::offline::Speech;
+use crate::tts::TtsLink;
 
 /// Why an agent cannot be run, with the path of what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,14 @@ pub struct Surroundings<'a> {
     pub events: UnboundedSender<ConversationEvent>,
     /// Where it takes orders from.
     pub orders: UnboundedReceiver<Order>,
+}
+
+/// Opens the agent's voice alone, for words that are no part of the conversation.
+///
+/// # Errors
+/// The provider or its settings are refused.
+pub fn voice(agent: &AgentSpec, credentials: &Credentials, speech: Option<&Speech>) -> Result<TtsLink, AgentError> {
+    engines::open_voice(agent, credentials, speech)
 }
 
 /// Whether no model decides: such an agent needs a flow.
@@ -214,22 +223,31 @@ fn by_kind(agent: &AgentSpec, tool: &domain::agent::tools::Tool) -> serde_json::
             "at": {"type": "string", "description": "Date and time, as 2026-11-24T10:00"}, "name": {"type": "string"}}}),
         ToolKind::SendDtmf => json!({"type": "object", "required": ["digits"], "properties": {
             "digits": {"type": "string", "description": "Keys to press: 0-9, * and #"}}}),
-        ToolKind::Transfer => {
-            let given = listed("destinations");
-            let own = agent.transfers.iter().filter(|one| given.is_empty() || given.contains(&one.name.as_str()));
-            let (mut names, mut told) = (Vec::new(), Vec::new());
-            for transfer in own {
-                names.push(transfer.name.as_str());
-                told.push(format!("{}: {}", transfer.name, transfer.description));
-            }
-            if names.is_empty() {
-                return texts(vec!["destination"], vec!["destination"]);
-            }
-            json!({"type": "object", "required": ["destination"], "properties": {
-                "destination": {"type": "string", "enum": names, "description": told.join("; ")}}})
-        }
+        ToolKind::Transfer if agent.transfers.is_empty() => texts(vec!["destination"], vec!["destination"]),
+        ToolKind::Transfer => destinations(agent, tool),
         _ => texts(Vec::new(), Vec::new()),
     }
+}
+
+/// Where a transfer tool may lead: those that it names, or all that the agent has.
+#[must_use]
+pub fn leads_to<'a>(agent: &'a AgentSpec, tool: &'a ToolSpec) -> Vec<&'a Transfer> {
+    let named = tool.config.get("destinations").and_then(|names| names.as_array());
+    let may = |name: &str| named.is_none_or(|names| names.iter().any(|known| known == name));
+    agent.transfers.iter().filter(|transfer| may(&transfer.name)).collect()
+}
+
+/// The arguments of a transfer tool, made of the agent's transfers.
+fn destinations(agent: &AgentSpec, tool: &ToolSpec) -> serde_json::Value {
+    let known = leads_to(agent, tool);
+    let names: Vec<&str> = known.iter().map(|transfer| transfer.name.as_str()).collect();
+    let told = known.iter().filter(|transfer| !transfer.description.is_empty());
+    let told: Vec<String> = told.map(|transfer| format!("{}: {}", transfer.name, transfer.description)).collect();
+    json!({
+        "type": "object",
+        "properties": {"destination": {"type": "string", "enum": names, "description": told.join("; ")}},
+        "required": ["destination"],
+    })
 }
 
 /// The tool by which a model asks for knowledge.

@@ -228,6 +228,19 @@ impl Brain {
         }
     }
 
+    /// A note that is never spoken; a flow has no use for it.
+    pub fn instruct(&mut self, text: &str) {
+        if let Self::Model(brain) = self {
+            brain.lines.push(Line::System(text.to_owned()));
+        }
+    }
+
+    /// Whether a model decides.
+    #[must_use]
+    pub fn is_model(&self) -> bool {
+        matches!(self, Self::Model(_))
+    }
+
     /// So much of an answer was heard.
     pub fn agent_said(&mut self, text: &str) {
         if let Self::Model(brain) = self

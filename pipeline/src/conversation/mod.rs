@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 pub use brain::{Ask, Brain, ModelParts, Thought, ToolResult};
-pub use report::{ConversationEvent, Ended, Order, Spoken};
+pub use report::{ConversationEvent, Ended, Order, Say, Spoken};
 
 use crate::flow::{Expect, FieldKind};
 use crate::heard::Heard;
@@ -21,7 +21,7 @@ use crate::link::usage::Usage;
 use crate::sentence::Sentences;
 use crate::stt::{SttCommand, SttEvent, SttLink};
 use crate::tts::{TtsCommand, TtsEvent, TtsLink};
-use crate::turn::{self, Field, In, Manner, Out, Place, Said, TurnConfig, Turns};
+use crate::turn::{self, Field, HoldWhy, In, Manner, Out, Place, Said, TurnConfig, Turns};
 use crate::vad::Edge;
 use crate::voice_thread::{Going, Talk};
 use crate::{Gen, Ms};
@@ -82,6 +82,17 @@ pub struct Conversation {
     floor_raised: bool,
     fillers: usize,
     lines: Lines,
+    /// Texts that were asked for, and by whom, until the machine takes them up.
+    asked: VecDeque<(String, String)>,
+    /// The caller is speaking, by the ear.
+    speaking: bool,
+    /// The caller has put us on hold.
+    held: bool,
+    /// The line belongs to somebody else.
+    away: bool,
+    /// The machine waits for music to end.
+    music: bool,
+    notes: u64,
     events: UnboundedSender<ConversationEvent>,
     orders: UnboundedReceiver<Order>,
     /// Set when the machine has closed; the conversation lingers until the line has reported what was heard.
@@ -112,6 +123,12 @@ impl Conversation {
             floor_raised: false,
             fillers: 0,
             lines: parts.lines,
+            asked: VecDeque::new(),
+            speaking: false,
+            held: false,
+            away: false,
+            music: false,
+            notes: 0,
             events: parts.events,
             orders: parts.orders,
             closed_at: None,
@@ -248,8 +265,18 @@ impl Conversation {
             Out::Prompt { r#gen, kind } => self.prompt(now, r#gen, kind),
             Out::BackupVoice { .. } => self.tell(ConversationEvent::Degraded { stage: "tts" }),
             Out::RaiseFloor => self.floor_raised = true,
-            Out::Hold(_) => self.tell(ConversationEvent::Hold(true)),
-            Out::Unhold => self.tell(ConversationEvent::Hold(false)),
+            Out::Hold(why) => {
+                // Of the other holds the call knows by itself.
+                self.music = why == HoldWhy::Music;
+                if self.music {
+                    self.tell(ConversationEvent::Hold(true));
+                }
+            }
+            Out::Unhold => {
+                if std::mem::take(&mut self.music) {
+                    self.tell(ConversationEvent::Hold(false));
+                }
+            }
             Out::Hangup(cause) => self.tell(ConversationEvent::Hangup(cause)),
             Out::Closed => self.closed_at = Some(now),
         }
@@ -368,7 +395,12 @@ impl Conversation {
 
     fn say_line(&mut self, r#gen: Gen, line: turn::Line) {
         let text = match line {
-            turn::Line::Text(text) => text,
+            turn::Line::Text(text) => {
+                if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == text) {
+                    self.speech(r#gen).say_id = self.asked.remove(at).map(|(_, id)| id);
+                }
+                text
+            }
             turn::Line::Filler => {
                 let running = self.tools.iter().filter(|(id, _)| !self.results.contains_key(*id));
                 let own =
@@ -511,6 +543,13 @@ impl Conversation {
 
     fn recognised(&mut self, now: Ms, event: SttEvent, line: &mut dyn Line) {
         match event {
+            // What was still on its way when somebody else took the line.
+            SttEvent::Partial { .. }
+            | SttEvent::Final { .. }
+            | SttEvent::TurnEager { .. }
+            | SttEvent::TurnResumed
+            | SttEvent::TurnEnd { .. }
+                if self.away => {}
             SttEvent::Partial { text, end } => {
                 self.tell(ConversationEvent::Partial(text.clone()));
                 self.input(now, In::Partial { text, end: Some(end) }, line);
@@ -550,8 +589,27 @@ impl Conversation {
         }
         let interrupted = heard_ms.is_some();
         let latency = speech.latency.waterfall();
-        let end = start + length;
-        self.tell(ConversationEvent::Agent(Box::new(Ended { text, heard_text, interrupted, start, end, latency })));
+        let (end, say_id) = (start + length, speech.say_id);
+        let ended = Ended { text, heard_text, interrupted, start, end, latency, say_id };
+        self.tell(ConversationEvent::Agent(Box::new(ended)));
+    }
+
+    fn edge(&mut self, now: Ms, edge: Edge, line: &mut dyn Line) {
+        self.speaking = matches!(edge, Edge::On { .. });
+        let (command, input) = match edge {
+            Edge::On { at } => {
+                self.clock.on(at);
+                (SttCommand::SpeechStarted { at }, In::On { at })
+            }
+            Edge::Off { at } => {
+                self.clock.off(at);
+                (SttCommand::SpeechEnded { at }, In::Off { at })
+            }
+        };
+        if let Some(stt) = &self.stt {
+            let _ = stt.commands.try_send(command);
+        }
+        self.input(now, input, line);
     }
 
     fn obey(&mut self, now: Ms, order: Order, line: &mut dyn Line) {
@@ -562,8 +620,42 @@ impl Conversation {
                 self.results.insert(id.clone(), result);
                 self.input(now, In::ToolResult { id }, line);
             }
-            Order::Say { text, ends } => self.input(now, In::Say { text, protected: false, ends }, line),
-            Order::Hold(on) => self.input(now, In::Hold(on), line),
+            Order::Say(Say { text, now: at_once, protected, ends, id }) => {
+                if let Some(id) = id {
+                    let asked = (text.clone(), id);
+                    if at_once { self.asked.push_front(asked) } else { self.asked.push_back(asked) }
+                }
+                let say = match (ends, at_once) {
+                    (true, true) => In::Farewell { text },
+                    (false, true) => In::SayNow { text, protected },
+                    (ends, false) => In::Say { text, protected, ends },
+                };
+                self.input(now, say, line);
+            }
+            Order::Instruct { text, respond } => {
+                self.brain.instruct(&text);
+                if respond && self.brain.is_model() {
+                    self.notes += 1;
+                    let id = format!("note-{}", self.notes);
+                    self.input(now, In::Nudge { id }, line);
+                }
+            }
+            Order::Hold(on) => {
+                self.held = on;
+                if !self.away {
+                    self.input(now, In::Hold(on), line);
+                }
+            }
+            Order::Away(on) => {
+                if on && self.speaking {
+                    self.edge(now, Edge::Off { at: now }, line);
+                }
+                self.away = on;
+                self.input(now, In::Away(on), line);
+                if !on && self.held {
+                    self.input(now, In::Hold(true), line);
+                }
+            }
             Order::Bye => {
                 self.input(now, In::Bye, line);
                 // A machine that has hung up itself does not close a second time.
@@ -581,26 +673,15 @@ impl Conversation {
 
 impl Talk for Conversation {
     fn hear(&mut self, now: Ms, tick: &Tick, edge: Option<Edge>, line: &mut dyn Line) {
+        if self.away {
+            return;
+        }
         if let Some(stt) = &self.stt {
             // A full channel means that the recogniser stands still; its own link notices and reports.
             let _ = stt.commands.try_send(SttCommand::Audio(tick.caller));
         }
-        match edge {
-            Some(Edge::On { at }) => {
-                self.clock.on(at);
-                if let Some(stt) = &self.stt {
-                    let _ = stt.commands.try_send(SttCommand::SpeechStarted { at });
-                }
-                self.input(now, In::On { at }, line);
-            }
-            Some(Edge::Off { at }) => {
-                self.clock.off(at);
-                if let Some(stt) = &self.stt {
-                    let _ = stt.commands.try_send(SttCommand::SpeechEnded { at });
-                }
-                self.input(now, In::Off { at }, line);
-            }
-            None => {}
+        if let Some(edge) = edge {
+            self.edge(now, edge, line);
         }
     }
 
@@ -609,8 +690,11 @@ impl Talk for Conversation {
             LineEvent::Key { digit, at } => {
                 self.clock.key(at);
                 self.tell(ConversationEvent::Key { digit, at });
-                self.input(now, In::Key { digit, at }, line);
+                if !self.away {
+                    self.input(now, In::Key { digit, at }, line);
+                }
             }
+            LineEvent::Sent { digit, in_band } => self.tell(ConversationEvent::Sent { digit, in_band }),
             LineEvent::Mark { r#gen } => {
                 self.settle(r#gen, None);
                 self.tell(ConversationEvent::Activity("listening"));

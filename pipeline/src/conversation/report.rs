@@ -38,6 +38,13 @@ pub enum ConversationEvent {
         /// When.
         at: Ms,
     },
+    /// A key of ours was pressed and let go.
+    Sent {
+        /// Which.
+        digit: u8,
+        /// As a tone in the audio, not as an event.
+        in_band: bool,
+    },
     /// What the agent is doing: `listening`, `thinking`, `speaking`.
     Activity(&'static str),
     /// A tool is to be run; the result goes back as [`Order::ToolResult`].
@@ -54,7 +61,7 @@ pub enum ConversationEvent {
         /// Which call.
         id: String,
     },
-    /// On hold, or back.
+    /// Music is heard instead of the caller, or no longer.
     Hold(bool),
     /// A stage works no more, or not as it should.
     Degraded {
@@ -102,6 +109,23 @@ pub struct Ended {
     pub end: Ms,
     /// Where the time went, if it answered something.
     pub latency: Option<domain::Latency>,
+    /// Who asked for it, if somebody did.
+    pub say_id: Option<String>,
+}
+
+/// Something to be said for the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Say {
+    /// The text.
+    pub text: String,
+    /// Not when the floor is free: cut what the agent is saying.
+    pub now: bool,
+    /// The caller cannot interrupt it.
+    pub protected: bool,
+    /// Hang up after it; with `now`, whatever the caller says to it.
+    pub ends: bool,
+    /// For the turn that it becomes.
+    pub id: Option<String>,
 }
 
 /// From a call to its conversation.
@@ -109,13 +133,17 @@ pub struct Ended {
 pub enum Order {
     /// A tool has answered.
     ToolResult(ToolResult),
-    /// Say this when the floor is free.
-    Say {
-        /// The text.
+    /// Say this.
+    Say(Say),
+    /// A note to the model, never spoken; a flow has no use for it.
+    Instruct {
+        /// The note.
         text: String,
-        /// Hang up after it.
-        ends: bool,
+        /// Let the model speak about it at once.
+        respond: bool,
     },
+    /// Nobody listens to the agent and the agent listens to nobody: the line belongs to somebody else for a while.
+    Away(bool),
     /// The caller put us on hold, or took us back.
     Hold(bool),
     /// Keys that came by signalling instead of the audio path.

@@ -34,6 +34,8 @@ pub(super) struct Speech {
     pub(super) paused_ms: Ms,
     /// The machine's reckoning of what was heard, should the line not tell.
     pub(super) heard_guess: Ms,
+    /// Who asked for it.
+    pub(super) say_id: Option<String>,
     /// Where its time went.
     pub(super) latency: Marks,
 }

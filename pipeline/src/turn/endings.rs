@@ -124,6 +124,19 @@ impl Turns {
         }
     }
 
+    /// Whoever has the line now outlasts every other hold; nobody is asked whether they are back.
+    pub(super) fn away(&mut self, on: bool, now: Ms) {
+        match (&self.mode, on) {
+            (Mode::Normal | Mode::Keys(_) | Mode::Screening(_), true) => self.hold(HoldWhy::Away, now),
+            (Mode::Held(_), true) => self.mode = Mode::Held(HoldWhy::Away),
+            (Mode::Held(HoldWhy::Away), false) => {
+                self.unhold(now);
+                self.back_at = None;
+            }
+            _ => {}
+        }
+    }
+
     fn hold(&mut self, why: HoldWhy, now: Ms) {
         self.cancel_all(now);
         self.take_words(Unanswered::Hold);
@@ -163,6 +176,17 @@ impl Turns {
     }
 
     pub(super) fn over_due(&mut self, now: Ms) {
+        self.last_words(Line::TimeIsUp, Cause::MaxCall, now);
+    }
+
+    /// Somebody wants the call to end behind these words.
+    pub(super) fn farewell(&mut self, text: String, now: Ms) {
+        if !self.is_closed() {
+            self.last_words(Line::Text(text), Cause::AgentEnded, now);
+        }
+    }
+
+    fn last_words(&mut self, line: Line, cause: Cause, now: Ms) {
         self.warn_at = None;
         self.over_at = None;
         self.cancel_all(now);
@@ -170,7 +194,7 @@ impl Turns {
         self.lines.clear();
         self.mode = Mode::Normal;
         self.ending = true;
-        self.own_line(Line::TimeIsUp, Some(Cause::MaxCall), now);
+        self.own_line(line, Some(cause), now);
         if let Agent::Thinking(thought) = &mut self.agent {
             thought.over = true;
         }

@@ -155,8 +155,17 @@ impl Turns {
                     self.lines.push_back(Waiting { text, protected, ends });
                 }
             }
+            In::SayNow { text, protected } => {
+                if !self.is_closed() {
+                    self.cancel_all(now);
+                    self.lines.push_front(Waiting { text, protected, ends: false });
+                }
+            }
+            In::Farewell { text } => self.farewell(text, now),
+            In::Nudge { id } => self.nudge(id),
             In::Music(on) => self.music(on, now),
             In::Hold(on) => self.hold_signal(on, now),
+            In::Away(on) => self.away(on, now),
             In::SttDown => self.recogniser_lost(),
             In::Answered { screen } => self.answered(screen, now),
             In::Beep => self.beep(now),

@@ -163,10 +163,29 @@ pub enum In {
         /// Whether the call ends after it.
         ends: bool,
     },
+    /// Somebody wants this said at once: what the agent says is cut.
+    SayNow {
+        /// The text.
+        text: String,
+        /// Whether the caller cannot interrupt it.
+        protected: bool,
+    },
+    /// The call ends behind these last words, whatever the caller says to them.
+    Farewell {
+        /// The text.
+        text: String,
+    },
+    /// The model has been told something to speak about; named like a tool's result.
+    Nudge {
+        /// Its name.
+        id: String,
+    },
     /// The ear hears music, or no longer.
     Music(bool),
     /// The caller put us on hold by signalling, or took us back.
     Hold(bool),
+    /// The line belongs to somebody else, or is ours again.
+    Away(bool),
     /// The recogniser is lost; its successor gets the last seconds of audio again.
     SttDown,
     /// The call is answered.
@@ -445,6 +464,8 @@ pub enum HoldWhy {
     Music,
     /// Signalling.
     Caller,
+    /// Somebody else has the line.
+    Away,
 }
 
 /// Who answered an outbound call.

@@ -84,6 +84,13 @@ impl Turns {
         }
     }
 
+    /// A result that no tool brought: the model speaks of it when the floor is free.
+    pub(super) fn nudge(&mut self, id: String) {
+        if !self.is_closed() {
+            self.tool_over(id);
+        }
+    }
+
     pub(super) fn tool_cap(&self) -> Option<Ms> {
         self.tools.running.iter().map(|tool| tool.started + self.config.tool_cap).min()
     }

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_api::{
-    Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Heard, Hop, Hub, Journal, LiveCall, NodeKey,
-    NotActive, Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory, Switchboard, ToolClient,
+    Ask, AskRefused, Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Heard, Hop, Hub, Journal,
+    LiveCall, NodeKey, Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory, Switchboard, ToolClient,
 };
-use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId};
+use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId, TrunkId};
 use pipeline::agent::{AgentError, Credential, Credentials};
 use pipeline::offline::Speech;
 use pipeline::voice_thread::Voice;
 use sip_stack::{CallHandle, Event, Refusal};
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use wire::media::Media;
 use wire::sip::SipHandle;
 
@@ -32,6 +33,8 @@ pub const BENCH: &str = "bench";
 
 /// How often orphaned leases are looked for.
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+/// A call that runs a tool or looks a name up takes nothing else on meanwhile; whoever asks waits so long.
+const TAKEN_ON: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// A credential's place has so long to find its addresses before a call.
 const LOOKUP: std::time::Duration = std::time::Duration::from_secs(1);
@@ -92,9 +95,17 @@ struct Inner {
 
 struct Line {
     call: LiveCall,
-    ends: UnboundedSender<EndedReason>,
+    asks: UnboundedSender<Asked>,
     /// Both sides once it is answered.
     heard: broadcast::WeakSender<Heard>,
+}
+
+/// Something that is asked of a call.
+pub struct Asked {
+    /// What.
+    pub ask: Ask,
+    /// Whether the call takes it on.
+    pub reply: oneshot::Sender<Result<(), AskRefused>>,
 }
 
 /// A seat at the desk: the call is live while it is held.
@@ -102,8 +113,8 @@ pub struct Seat {
     desk: Desk,
     /// The call.
     pub id: CallId,
-    /// Requests to end it.
-    pub ends: UnboundedReceiver<EndedReason>,
+    /// What is asked of it.
+    pub asks: UnboundedReceiver<Asked>,
 }
 
 impl Drop for Seat {
@@ -189,7 +200,7 @@ impl Desk {
         if self.is_draining() {
             return Err(self.count(Refused::Draining));
         }
-        let (ends, inbox) = unbounded_channel();
+        let (asks, inbox) = unbounded_channel();
         let id = call.id;
         let mut live = lock(&self.0.live);
         if live.len() >= self.house.config.limits.calls {
@@ -214,10 +225,23 @@ impl Desk {
         }
         // Nothing is heard before the answer.
         let heard = broadcast::Sender::new(1).downgrade();
-        live.insert(id, Line { call, ends, heard });
+        live.insert(id, Line { call, asks, heard });
         drop(live);
         lock(&self.0.begun).note(std::time::Instant::now());
-        Ok(Seat { desk: self.clone(), id, ends: inbox })
+        Ok(Seat { desk: self.clone(), id, asks: inbox })
+    }
+
+    /// What is known of a live call.
+    pub(super) fn live_call_of(&self, call: CallId) -> Option<LiveCall> {
+        lock(&self.0.live).get(&call).map(|line| line.call.clone())
+    }
+
+    /// Whether one more leg may leave by a trunk.
+    pub(super) fn has_room(&self, trunk: Option<TrunkId>, bounds: Bounds) -> bool {
+        let Some(trunk) = trunk else { return true };
+        let on_it = lock(&self.0.live).values().filter(|line| line.call.trunk == Some(trunk)).count();
+        bounds.trunk_calls.is_none_or(|most| on_it < most as usize)
+            && bounds.trunk_cps.is_none_or(|cps| lock(&self.0.paces).take(trunk, cps, std::time::Instant::now()))
     }
 
     fn count(&self, refused: Refused) -> Refused {
@@ -283,7 +307,8 @@ impl Desk {
     /// Asks every live call to end.
     pub fn end_all(&self, reason: EndedReason) {
         for line in lock(&self.0.live).values() {
-            let _ = line.ends.send(reason);
+            let (reply, _) = oneshot::channel();
+            let _ = line.asks.send(Asked { ask: Ask::End { reason, say: None }, reply });
         }
     }
 
@@ -424,12 +449,21 @@ impl Switchboard for Desk {
         })
     }
 
-    fn end<'a>(&'a self, call: CallId, reason: EndedReason) -> BoxFuture<'a, Result<(), NotActive>> {
+    fn ask<'a>(&'a self, call: CallId, ask: Ask) -> BoxFuture<'a, Result<(), AskRefused>> {
         Box::pin(async move {
-            let live = lock(&self.0.live);
-            let line = live.get(&call).ok_or(NotActive)?;
-            line.ends.send(reason).map_err(|_| NotActive)
+            let (reply, answer) = oneshot::channel();
+            let asks = lock(&self.0.live).get(&call).map(|line| line.asks.clone()).ok_or(AskRefused::NotActive)?;
+            asks.send(Asked { ask, reply }).map_err(|_| AskRefused::NotActive)?;
+            match tokio::time::timeout(TAKEN_ON, answer).await {
+                Ok(answer) => answer.unwrap_or(Err(AskRefused::NotActive)),
+                // The call sees that nobody waits any more, and leaves it.
+                Err(_) => Err(AskRefused::Busy),
+            }
         })
+    }
+
+    fn live_call(&self, call: CallId) -> Option<LiveCall> {
+        self.live_call_of(call)
     }
 
     fn live(&self) -> Vec<LiveCall> {

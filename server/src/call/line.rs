@@ -1,6 +1,6 @@
 //! Joins the media thread's rings to the conversation's [`Line`]: the one place where the two crates' words meet.
 
-use media_core::{LegCommand, LegEvent};
+use media_core::{Dial, LegCommand, LegEvent};
 use pipeline::line::{Line, LineCommand, LineEvent, Tick};
 
 /// Samples in a millisecond.
@@ -32,6 +32,7 @@ impl Line for Rings {
         loop {
             return Some(match self.line.events.pop().ok()? {
                 LegEvent::Key { digit, at, .. } => LineEvent::Key { digit, at: at / PER_MS },
+                LegEvent::Sent { digit, in_band, .. } => LineEvent::Sent { digit, in_band },
                 LegEvent::Mark { r#gen, .. } => LineEvent::Mark { r#gen },
                 LegEvent::Stopped { r#gen, heard_ms } => LineEvent::Stopped { r#gen, heard_ms },
                 LegEvent::Underrun { r#gen } => LineEvent::Underrun { r#gen },
@@ -49,7 +50,7 @@ impl Line for Rings {
             LineCommand::Pause => LegCommand::Pause,
             LineCommand::Resume { rewind_ms } => LegCommand::Resume { rewind_ms },
             LineCommand::Cancel { r#gen } => LegCommand::Cancel { r#gen },
-            LineCommand::SendDigits(digits) => LegCommand::SendDigits { digits },
+            LineCommand::SendDigits(digits) => LegCommand::SendDigits(Dial::plain(digits)),
         };
         if self.line.commands.push(command).is_err() {
             self.lost += 1;

@@ -93,7 +93,7 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
     Ok(())
 }
 
-fn refused(why: NoPlan) -> DialRefused {
+pub(super) fn refused(why: NoPlan) -> DialRefused {
     match why {
         NoPlan::Forbidden(Forbidden::Malformed | Forbidden::Unresolved) => DialRefused::BadAddress,
         NoPlan::Forbidden(why) => DialRefused::Forbidden(why),
@@ -136,11 +136,7 @@ async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring:
             desk.ban(&hop, Instant::now() + plan.ban);
             continue;
         };
-        let own = format!("sip:sidetone@{}", ability.address);
-        let from = match &hop.from {
-            Some(from) => from.expose().clone(),
-            None => plan.from.as_ref().map_or(own, |from| sip_uri(from.expose(), ability.address)),
-        };
+        let from = from(&plan, &hop, &ability, None);
         let headers = hop.headers.iter().map(|(name, value)| (name.clone(), value.expose().clone())).collect();
         let (route, mut events) = unbounded_channel();
         let connect = {
@@ -219,12 +215,7 @@ async fn attempt(
                 }
                 Some(Event::Answered { sdp, .. }) => return Outcome::Answered(sdp),
                 Some(Event::Ended { cause, .. }) => {
-                    let status = match cause {
-                        Cause::Rejected(status) => status,
-                        // Nothing came back at all (RFC 3261 §8.1.3.1: treat as 408).
-                        _ => 408,
-                    };
-                    let help = next_after.is_some() && next_on.contains(&status);
+                    let help = next_after.is_some() && next_on.contains(&status_of(cause));
                     return if help { Outcome::Next(cause) } else { Outcome::Ended(cause) };
                 }
                 Some(_) => {}
@@ -241,7 +232,7 @@ async fn attempt(
 }
 
 /// The address of a hop, judged again now that its name has been resolved, and what we offer there.
-async fn reach(desk: &Desk, hop: &Hop, ports: &Ports) -> Option<(Ability, SocketAddr)> {
+pub(super) async fn reach(desk: &Desk, hop: &Hop, ports: &Ports) -> Option<(Ability, SocketAddr)> {
     if hop.transport == Transport::Tls {
         return None;
     }
@@ -254,6 +245,31 @@ async fn reach(desk: &Desk, hop: &Hop, ports: &Ports) -> Option<(Ability, Socket
         }
     };
     Some((leg::ability(ports, desk.media_address(remote)), remote))
+}
+
+/// Who the callee sees: what the trunk or the plan says, or `shown`, a caller who is passed on, with the trunk's domain.
+pub(super) fn from(plan: &Plan, hop: &Hop, ability: &Ability, shown: Option<&str>) -> String {
+    let own = || format!("sip:sidetone@{}", ability.address);
+    let planned = plan.from.as_ref().map(|from| sip_uri(from.expose(), ability.address));
+    match (&hop.from, shown) {
+        (Some(from), Some(shown)) => {
+            let domain = from.expose().rsplit_once('@').map_or("", |(_, domain)| domain.trim_end_matches('>'));
+            let user = shown.strip_prefix("sip:").unwrap_or(shown).split(['@', ';']).next().unwrap_or_default();
+            format!("<sip:{user}@{domain}>")
+        }
+        (Some(from), None) => from.expose().clone(),
+        (None, Some(shown)) => sip_uri(shown, ability.address),
+        (None, None) => planned.unwrap_or_else(own),
+    }
+}
+
+/// The status that an end before the answer stands for.
+pub(super) fn status_of(cause: Cause) -> u16 {
+    match cause {
+        Cause::Rejected(status) => status,
+        // Nothing came back at all (RFC 3261 §8.1.3.1: treat as 408).
+        _ => 408,
+    }
 }
 
 /// The node's own address towards the first hop, for the row of a call that shows no number.

@@ -1,5 +1,6 @@
 //! A call between its answer and its end: one task that joins SIP, the conversation, the API and the records.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use control_api::{Admission, DialRequest, Ended, Entry, Item, LiveEvent, NewCall
 use domain::event::{Live, Name};
 use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
 use pipeline::agent::{AgentError, Library, Surroundings};
-use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Spoken};
+use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Say, Spoken};
 use pipeline::turn::Cause as TurnCause;
 use pipeline::voice_thread::{Echo, Prompt, Seat as VoiceSeat, Talk, Tap};
 use serde_json::{Map, Value, json};
@@ -24,12 +25,17 @@ use super::leg;
 use super::line::Rings;
 use super::record::Recording;
 use super::shown::Shown;
+use super::steer::{Grip, Turn as Happens};
 use super::toolbox::{Done, Owner, Toolbox};
+use super::transfer::Transfer;
 
 /// A caller from whom nothing comes for so long is gone.
 const RTP_TIMEOUT_MS: u32 = 30_000;
 /// How long a conversation may take to put its last words on record.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// Turns of the caller that are kept for whom the call is handed to.
+const KEPT: usize = 4;
 
 /// A recording that is being written, and its row.
 type Open = (RecordingId, Recording);
@@ -62,8 +68,8 @@ pub(super) struct Answered {
 
 /// One call.
 pub(super) struct Session {
-    desk: Desk,
-    seat: Seat,
+    pub(super) desk: Desk,
+    pub(super) seat: Seat,
     /// Its name in the SIP task.
     pub(super) call: CallHandle,
     /// Who talks.
@@ -71,15 +77,17 @@ pub(super) struct Session {
     agent_id: Option<AgentId>,
     /// What the agent can do besides talking.
     toolbox: Toolbox,
-    direction: Direction,
+    pub(super) direction: Direction,
     from: String,
     to: String,
-    variables: Map<String, Value>,
     /// Whose call it is, whether it is a real one, and its stored agent: who may watch it.
     shown_to: (TenantId, bool, Option<String>),
+    pub(super) variables: Map<String, Value>,
+    /// The caller's last turns, for whom the call is handed to.
+    pub(super) said: VecDeque<String>,
     max_duration: Duration,
     record: bool,
-    orders: UnboundedSender<Order>,
+    pub(super) orders: UnboundedSender<Order>,
     inbox: Option<UnboundedReceiver<Order>>,
     tell: UnboundedSender<ConversationEvent>,
     told: UnboundedReceiver<ConversationEvent>,
@@ -89,7 +97,7 @@ pub(super) struct Session {
     /// The conversation has said its last word.
     closed: bool,
     /// Who pays, and whether really.
-    tenant: TenantId,
+    pub(super) tenant: TenantId,
     livemode: bool,
     credit: Option<Credit>,
     /// When the call was answered, by the calendar and by the clock that nobody sets.
@@ -98,6 +106,10 @@ pub(super) struct Session {
     lasted_ms: Option<i64>,
     /// How long nothing had come when the call was given up.
     silent_ms: u32,
+    /// The other side has put us on hold.
+    held: bool,
+    /// Why the call ends once the agent has said its last words.
+    pub(super) parting: Option<EndedReason>,
 }
 
 impl Session {
@@ -115,6 +127,7 @@ impl Session {
             to: created.to.expose().clone(),
             variables: created.variables.clone(),
             shown_to: (created.tenant, created.livemode, created.agent_id.map(|id| id.to_string())),
+            said: VecDeque::new(),
             max_duration: configured.min(Duration::from_millis(agent.limits.max_duration_ms)),
             record: desk.house.config.recording.enabled && agent.recording.enabled,
             desk,
@@ -133,6 +146,8 @@ impl Session {
             answered: None,
             lasted_ms: None,
             silent_ms: 0,
+            held: false,
+            parting: None,
         };
         session.write(Entry::Created(Box::new(created)));
         session
@@ -184,8 +199,13 @@ impl Session {
         self.seat.id
     }
 
-    fn write(&self, entry: Entry) {
+    pub(super) fn write(&self, entry: Entry) {
         self.desk.journal.write(self.seat.id, entry);
+    }
+
+    /// The address of the other end of the line.
+    pub(super) fn other_side(&self) -> &str {
+        if self.direction == Direction::Inbound { &self.from } else { &self.to }
     }
 
     /// A step of the call's life.
@@ -198,14 +218,6 @@ impl Session {
         let answered = self.answered.filter(|_| status == Status::InProgress);
         let at_ms = answered.map_or_else(leg::unix_ms, |(at, _)| at);
         self.write(Entry::Status { status, at_ms, sip_status, data });
-    }
-
-    /// Waits for somebody to end the call from outside.
-    pub(super) async fn asked_to_end(&mut self) -> EndedReason {
-        match self.seat.ends.recv().await {
-            Some(reason) => reason,
-            None => std::future::pending().await,
-        }
     }
 
     /// Opens what the agent needs and begins its greeting.
@@ -294,6 +306,7 @@ impl Session {
         };
         self.status_with(Status::InProgress, Some(200), data);
         let ear = ear.filter(|_| self.agent.name != ECHO);
+        let mut grip = Grip::new(control, plan, self.inbox.is_none());
         self.desk.voice.seat(VoiceSeat {
             talk,
             line: Box::new(Rings::new(line)),
@@ -306,20 +319,39 @@ impl Session {
         tokio::pin!(limit);
         let (reason, by_us) = loop {
             tokio::select! {
-                event = events.recv() => match event {
+                event = events.recv(), if !grip.gone => match event {
+                    Some(Event::Ended { .. }) if grip.transfer.as_ref().is_some_and(Transfer::passes_on) => self.left_behind(&mut grip),
+                    Some(Event::Ended { .. }) if grip.transfer.as_ref().is_some_and(Transfer::is_taken_over) => {
+                        break (EndedReason::Transferred, false);
+                    }
                     Some(Event::Ended { cause, .. }) => break (after_answer(cause, self.direction), false),
-                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &control).await,
-                    Some(Event::Info { digits, .. }) => drop(self.orders.send(Order::Keys(digits))),
-                    // Whom a call may be passed on to is a trunk's policy; without trunks: nobody.
-                    Some(Event::Refer { .. }) => self.desk.sip.refuse_refer(self.call, Refusal::new(603)),
+                    Some(Event::Transfer { status, over, .. }) => if let Some(reason) = self.referred(status, over, &mut grip).await {
+                        break (reason, true);
+                    },
+                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &grip.control).await,
+                    Some(Event::Info { digits, .. }) => self.keys_by_signalling(digits, &grip),
+                    Some(Event::Refer { refer, .. }) => self.follow(*refer, &mut grip).await,
                     Some(_) => {}
                     None => break (EndedReason::Internal, true),
                 },
-                Some(event) = self.told.recv() => if let Some(reason) = self.heed(event).await {
+                Some(event) = self.told.recv() => match event {
+                    ConversationEvent::Tool { id, name, arguments } if self.is_transfer(&name) => {
+                        self.transfer_by_tool(id, name, &arguments, &mut grip).await;
+                    }
+                    event => if let Some(reason) = self.heed(event).await {
+                        break (reason, true);
+                    },
+                },
+                Some(asked) = self.seat.asks.recv() => if let Some(reason) = self.obey(asked, &mut grip).await {
                     break (reason, true);
                 },
                 done = self.toolbox.next() => self.tool_done(done),
-                reason = self.seat.ends.recv() => break (reason.unwrap_or(EndedReason::Internal), true),
+                turn = grip.next() => match turn {
+                    Happens::Over(reason) => break (reason, true),
+                    Happens::Transfer(step) => if let Some(reason) = self.transfer_step(step, &mut grip).await {
+                        break (reason, true);
+                    },
+                },
                 () = &mut limit => break (EndedReason::MaxDuration, true),
                 event = credit_event(&mut credit) => if let Some(reason) = self.heed_credit(event) {
                     break (reason, true);
@@ -327,6 +359,7 @@ impl Session {
             }
         };
         self.lasted_ms = Some(answered_at.elapsed().as_millis() as i64);
+        self.close_transfer(&mut grip);
         if by_us {
             self.desk.sip.end(self.call);
         }
@@ -339,8 +372,8 @@ impl Session {
             self.write(done.event());
         }
         self.flush_spoken();
-        let stats = control.stats();
-        drop(control); // the leg ends, its line goes, the voice thread lets go of the tap
+        let stats = grip.control.stats();
+        drop(grip); // the leg ends, its line goes, the voice thread lets go of the tap
         self.close_recording(recording).await;
         drop(credit);
         let used = credit::used(&self.desk.house.config.billing, &meters);
@@ -399,7 +432,7 @@ impl Session {
     }
 
     async fn renegotiate(
-        &self,
+        &mut self,
         offer: Option<&sip_stack::Sdp>,
         ability: &mut Ability,
         control: &wire::media::LegControl,
@@ -412,9 +445,11 @@ impl Session {
         match sip_stack::offer::answer(offer, ability) {
             Ok((answer, plan)) => {
                 let held = !matches!(plan.direction, sip_stack::Direction::SendRecv);
-                let _ = self.orders.send(Order::Hold(held));
-                let name = if held { Name::HoldStarted } else { Name::HoldEnded };
-                self.write(Entry::Event { name, data: json!({"by": "caller"}) });
+                if std::mem::replace(&mut self.held, held) != held {
+                    let _ = self.orders.send(Order::Hold(held));
+                    let name = if held { Name::HoldStarted } else { Name::HoldEnded };
+                    self.write(Entry::Event { name, data: json!({"by": "caller"}) });
+                }
                 control.update(leg::config(&plan));
                 let _ = self.desk.sip.answer(self.call, answer).await;
             }
@@ -452,6 +487,11 @@ impl Session {
                 let data = json!({"digit": char::from(digit).to_string(), "at_ms": at, "via": "rfc4733"});
                 self.write(Entry::Event { name: Name::DtmfReceived, data });
             }
+            ConversationEvent::Sent { digit, in_band } => {
+                let via = if in_band { "inband" } else { "rfc4733" };
+                let data = json!({"digit": char::from(digit).to_string(), "via": via});
+                self.write(Entry::Event { name: Name::DtmfSent, data });
+            }
             ConversationEvent::Activity(activity) => {
                 self.desk.mark(self.seat.id, |live| live.activity = Some(activity));
                 self.show(Live::Activity, || json!({"activity": activity}));
@@ -474,6 +514,7 @@ impl Session {
             }
             ConversationEvent::Hangup(cause) => {
                 return Some(match cause {
+                    TurnCause::AgentEnded if self.parting.is_some() => self.parting.unwrap_or(EndedReason::ApiEnded),
                     TurnCause::AgentEnded | TurnCause::NoMark => EndedReason::AgentHungUp,
                     TurnCause::MailboxUnavailable => EndedReason::VoicemailHungUp,
                     TurnCause::MaxCall => EndedReason::MaxDuration,
@@ -518,7 +559,7 @@ impl Session {
                 self.write(Entry::Event { name: Name::CreditLow, data: json!({"remaining_ms": remaining_ms}) });
             }
             CreditEvent::Warn => {
-                let _ = self.orders.send(Order::Say { text: credit::WARNING.into(), ends: false });
+                let _ = self.orders.send(Order::Say(Say { text: credit::WARNING.into(), ..Say::default() }));
             }
             CreditEvent::End(reason) => return Some(reason),
         }
@@ -527,6 +568,10 @@ impl Session {
 
     fn flush_spoken(&mut self) {
         if let Some(spoken) = self.spoken.take() {
+            if self.said.len() >= KEPT {
+                self.said.pop_front();
+            }
+            self.said.push_back(spoken.text.clone());
             self.write_turn(Turn::new(Speaker::Caller, spoken.text, spoken.start, spoken.end));
         }
     }
@@ -551,7 +596,7 @@ impl Session {
         }
         if asks.end {
             let text = asks.say.unwrap_or_else(|| "Goodbye.".to_owned());
-            let _ = self.orders.send(Order::Say { text, ends: true });
+            let _ = self.orders.send(Order::Say(Say { text, ends: true, ..Say::default() }));
         }
         let _ = self.orders.send(Order::ToolResult(result));
     }
@@ -573,6 +618,7 @@ fn agent_turn(said: Said) -> Turn {
     turn.interrupted = said.interrupted;
     turn.heard_text = (said.heard_text != turn.text).then_some(said.heard_text);
     turn.latency = said.latency;
+    turn.say_id = said.say_id;
     turn
 }
 
@@ -583,6 +629,11 @@ fn before_answer(cause: Cause) -> (EndedReason, Option<u16>) {
         Cause::Timeout | Cause::Expired => (EndedReason::NoAnswer, Some(408)),
         Cause::NoAck => (EndedReason::NoAck, None),
     }
+}
+
+/// Why a call is over whose other side hung up.
+pub(super) fn hung_up(direction: Direction) -> EndedReason {
+    after_answer(Cause::Bye, direction)
 }
 
 fn after_answer(cause: Cause, direction: Direction) -> EndedReason {
@@ -598,7 +649,7 @@ fn after_answer(cause: Cause, direction: Direction) -> EndedReason {
     }
 }
 
-fn media_block(stats: &media_core::Stats, codec: &str) -> Value {
+pub(super) fn media_block(stats: &media_core::Stats, codec: &str) -> Value {
     json!({
         "codec": codec, "ptime_ms": 20, "srtp": null, "rx_packets": stats.received, "tx_packets": stats.sent, "lost": stats.lost,
         "late": stats.late, "duplicate": stats.duplicate, "strangers": stats.strangers, "concealed_ms": stats.concealed_ms,

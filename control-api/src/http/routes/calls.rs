@@ -1,20 +1,23 @@
 //! Calls: list, read, place, end.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
-    extract::State as Extract,
-    http::{HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, Query as RawQuery, State as Extract},
+    http::{HeaderValue, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use domain::{CallId, Direction, EndedReason, NumberId, Status, TrunkId};
-use serde::Deserialize;
+use domain::{CallId, Channel, Direction, EndedReason, NumberId, Status, TrunkId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
-    DialRefused, DialRequest,
+    Ask, DialRefused, DialRequest, after,
     agents::choose::{Wish, choose},
+    audit,
     http::{
         State,
         actor::Actor,
@@ -26,9 +29,12 @@ use crate::{
     },
     money::cost::Cost,
     routing::is_address,
-    store::calls::CallFilter,
+    store::{
+        calls::{CallFilter, Further},
+        erase,
+    },
     time::rfc3339,
-    view::{AgentRef, Call, CostBrief, Party},
+    view::{self, AgentRef, Call, CallLatency, CostBrief, Event, Party, TurnView},
 };
 
 /// Filters of the list.
@@ -46,6 +52,29 @@ pub(crate) struct ListQuery {
     from: Option<String>,
     /// The called address, exactly.
     to: Option<String>,
+    /// `sip`, `web` or `media_stream`.
+    channel: Option<String>,
+    agent_id: Option<String>,
+    number_id: Option<String>,
+    trunk_id: Option<String>,
+    campaign_id: Option<String>,
+    /// `human`, `voicemail`, `screening`, `ivr` or `fax`.
+    answered_by: Option<String>,
+    /// `positive`, `neutral` or `negative`, as the analysis has it.
+    sentiment: Option<String>,
+    /// As the analysis has it: `true` or `false`.
+    success: Option<String>,
+    min_duration_ms: Option<String>,
+    max_duration_ms: Option<String>,
+    /// `true` or `false`.
+    has_recording: Option<String>,
+    /// `true` or `false`.
+    degraded: Option<String>,
+    /// In the summary: 1 to 200 characters.
+    q: Option<String>,
+    /// Notes of the call: `metadata.<key>=<value>`; as an object in bodies.
+    #[param(ignore)]
+    metadata: BTreeMap<String, String>,
 }
 
 impl ListQuery {
@@ -60,27 +89,136 @@ impl ListQuery {
             ended_reason: query::word::<EndedReason>("ended_reason", self.ended_reason.as_deref())?
                 .map(EndedReason::as_str)
                 .map(known),
+            further: Further {
+                channel: query::word::<Channel>("channel", self.channel.as_deref())?.map(Channel::as_str).map(known),
+                agent_id: self.agent_id,
+                number_id: self.number_id,
+                trunk_id: self.trunk_id,
+                campaign_id: self.campaign_id,
+                answered_by: self.answered_by,
+                sentiment: self.sentiment,
+                success: flag("success", self.success.as_deref())?,
+                min_duration_ms: duration("min_duration_ms", self.min_duration_ms.as_deref())?,
+                max_duration_ms: duration("max_duration_ms", self.max_duration_ms.as_deref())?,
+                has_recording: flag("has_recording", self.has_recording.as_deref())?,
+                degraded: flag("degraded", self.degraded.as_deref())?,
+                q: match self.q {
+                    Some(q) if !(1..=200).contains(&q.chars().count()) => {
+                        return Err(ApiError::invalid("q", "q has 1 to 200 characters"));
+                    }
+                    q => q,
+                },
+                metadata: self.metadata,
+            },
             from: self.from,
             to: self.to,
         })
     }
 }
 
+fn flag(field: &str, text: Option<&str>) -> Result<Option<bool>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| ApiError::invalid(field, format!("{field} is true or false")))
+}
+
+fn duration(field: &str, text: Option<&str>) -> Result<Option<i64>, ApiError> {
+    text.map(|_| query::number(field, text, 0, i64::MAX, 0)).transpose()
+}
+
+/// The parameters of the list. What begins with `metadata.` is a note of the call, whose keys nobody knows beforehand.
+pub(crate) struct Asked(PageQuery, ListQuery, bool);
+
+impl FromRequestParts<State> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let (notes, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|pair| pair.starts_with("metadata."));
+        let (include, rest): (Vec<&str>, Vec<&str>) = rest.into_iter().partition(|pair| pair.starts_with("include="));
+        parts.uri = Uri::try_from(format!("/?{}", rest.join("&"))).map_err(|_| ApiError::not_found())?;
+        let Paged(page, mut filter) = Paged::<ListQuery>::from_request_parts(parts, state).await?;
+        if !filter.metadata.is_empty() {
+            return Err(ApiError::invalid("metadata", "notes are named one by one: metadata.<key>=<value>"));
+        }
+        let notes = Uri::try_from(format!("/?{}", notes.join("&"))).map_err(|_| ApiError::not_found())?;
+        let notes = RawQuery::<BTreeMap<String, String>>::try_from_uri(&notes)
+            .map_err(|_| ApiError::invalid("metadata", "the notes cannot be read"))?;
+        for (key, value) in notes.0 {
+            filter.metadata.insert(key.trim_start_matches("metadata.").to_owned(), value);
+        }
+        if filter.metadata.len() > 5 {
+            return Err(ApiError::invalid("metadata", "at most 5 notes can be asked for"));
+        }
+        let transcript = match include.as_slice() {
+            [] => false,
+            ["include=transcript"] => true,
+            _ => return Err(ApiError::invalid("include", "include is transcript")),
+        };
+        Ok(Self(page, filter, transcript))
+    }
+}
+
 /// Calls, newest first.
 #[utoipa::path(get, path = "/api/v1/calls", tag = "calls", operation_id = "listCalls", params(PageQuery, ListQuery),
     security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, body = List<Call>), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+    responses((status = 200, body = List<Whole>), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
         (status = 403, body = ErrorEnvelope)))]
 pub(crate) async fn list(
     Extract(state): Extract<State>,
     actor: Actor,
-    Paged(page, query): Paged<ListQuery>,
-) -> Result<Json<List<Call>>, ApiError> {
+    Asked(page, query, transcript): Asked,
+) -> Result<Json<List<Whole>>, ApiError> {
     actor.needs("calls:read")?;
+    if transcript {
+        actor.needs("transcripts:read")?;
+    }
     let filter = query.filter()?;
     let listing = Listing::open(&state, &actor, ("calls", &filter), &page).await?;
     let rows = state.app.store.calls(actor.tenant, actor.livemode, &filter, &listing.page).await?;
-    Ok(Json(listing.close(rows, |(at, call)| (*at, call.id.clone()), |(_, call)| visible(&actor, call))))
+    let mut list = listing.close(
+        rows,
+        |(at, call)| (*at, call.id.clone()),
+        |(_, call)| Whole {
+            call: visible(&actor, call),
+            transcript: None,
+            events: None,
+            latency_detail: None,
+            cost_detail: None,
+        },
+    );
+    if transcript {
+        let ids: Vec<String> = list.data.iter().map(|whole| whole.call.id.clone()).collect();
+        let mut turns = state.app.store.turns_of(&ids).await?;
+        for whole in &mut list.data {
+            whole.transcript = Some(turns.remove(&whole.call.id).unwrap_or_default());
+        }
+    }
+    Ok(Json(list))
+}
+
+/// A call, and what was asked for with it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Whole {
+    #[serde(flatten)]
+    call: Call,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript: Option<Vec<TurnView>>,
+    /// The first 200.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<Event>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_detail: Option<CallLatency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_detail: Option<Cost>,
+}
+
+/// What is wanted with a call.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GetQuery {
+    /// Comma-separated: `transcript`, `events`, `latency`, `cost`; the last two as `latency_detail` and `cost_detail`.
+    include: Option<String>,
 }
 
 /// Calls that have not ended, newest first, from the node's memory.
@@ -104,16 +242,64 @@ pub(crate) async fn active(
 
 /// One call.
 #[utoipa::path(get, path = "/api/v1/calls/{id}", tag = "calls", operation_id = "getCall",
-    params(("id" = String, Path, description = "The call")), security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, body = Call), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+    params(("id" = String, Path, description = "The call"), GetQuery), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = Whole), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+        (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
 pub(crate) async fn get(
     Extract(state): Extract<State>,
     actor: Actor,
     Id(id): Id<CallId>,
-    Query(NoParameters {}): Query<NoParameters>,
-) -> Result<Json<Call>, ApiError> {
+    Query(query): Query<GetQuery>,
+) -> Result<Json<Whole>, ApiError> {
     actor.needs("calls:read")?;
-    Ok(Json(visible(&actor, find(&state, &actor, id).await?)))
+    let include: Vec<&str> = query.include.as_deref().map(|words| words.split(',').collect()).unwrap_or_default();
+    if let Some(word) = include.iter().find(|word| !["transcript", "events", "latency", "cost"].contains(word)) {
+        let message = format!("{word:?} is none of transcript, events, latency, cost");
+        return Err(ApiError::invalid("include", message));
+    }
+    let wants = |word: &str| include.contains(&word);
+    if wants("transcript") {
+        actor.needs("transcripts:read")?;
+    }
+    let mut call = find(&state, &actor, id).await?;
+    if call.ended_at.is_none() {
+        let live = state.app.switchboard.live_call(id);
+        call.activity = live.and_then(|live| live.activity).map(str::to_owned);
+    }
+    let store = &state.app.store;
+    let turns = if wants("transcript") || wants("latency") { store.turns(id).await? } else { Vec::new() };
+    let latency_detail = wants("latency").then(|| view::summary(&turns));
+    let events = if wants("events") { Some(store.events(id, 0, 200).await?) } else { None };
+    let cost_detail = if wants("cost") { store.cost(id).await? } else { None };
+    let transcript = wants("transcript").then_some(turns);
+    Ok(Json(Whole { call: visible(&actor, call), transcript, events, latency_detail, cost_detail }))
+}
+
+/// Forget a call that has ended: its recording, transcript, analysis and who it was. That it was, how long and for how much, stays with
+/// the bills.
+#[utoipa::path(delete, path = "/api/v1/calls/{id}", tag = "calls", operation_id = "deleteCall",
+    params(("id" = String, Path, description = "The call")), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 204), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope),
+        (status = 409, body = ErrorEnvelope, description = "`call_active`")))]
+pub(crate) async fn delete(
+    Extract(state): Extract<State>,
+    actor: Actor,
+    Id(id): Id<CallId>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<StatusCode, ApiError> {
+    actor.needs("calls:delete")?;
+    let active = || ApiError::conflict("call_active", "the call has not ended; end it first");
+    if find(&state, &actor, id).await?.ended_at.is_none() {
+        return Err(active());
+    }
+    let mut tx = state.app.store.begin().await?;
+    if !erase::call(&mut tx, id).await? {
+        return Err(active());
+    }
+    audit::note(&mut tx, &actor, "call.delete", "call", &id.to_string(), None).await?;
+    tx.commit().await?;
+    after::delete_recordings(&state.app.store, &state.app.recordings, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A call to be placed.
@@ -154,19 +340,101 @@ pub(crate) struct NewCallBody {
     record: Option<bool>,
 }
 
-/// Place a call.
-#[utoipa::path(post, path = "/api/v1/calls", tag = "calls", operation_id = "createCall", request_body = NewCallBody,
+/// Several calls.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewCallsBody {
+    /// 1 to 100 calls, each as for one alone.
+    #[schema(value_type = Vec<Object>)]
+    calls: Vec<Map<String, Value>>,
+    /// What holds for those that do not say otherwise.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    defaults: Map<String, Value>,
+}
+
+/// One call, or several.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[allow(clippy::large_enum_variant, reason = "only its schema is used")]
+pub(crate) enum PlaceBody {
+    One(NewCallBody),
+    Several(NewCallsBody),
+}
+
+/// What became of several calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PlacedList {
+    data: Vec<Placed>,
+}
+
+/// What became of one of them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Placed {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<Call>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<NotPlaced>,
+}
+
+/// Why one was not placed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotPlaced {
+    code: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+/// Place a call, or up to 100 with a list; of a list each is placed or refused by itself.
+#[utoipa::path(post, path = "/api/v1/calls", tag = "calls", operation_id = "createCall", request_body = PlaceBody,
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 201, body = Call, description = "pending", headers(("Location" = String))),
+        (status = 202, body = PlacedList, description = "of a list"),
         (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope),
         (status = 404, body = ErrorEnvelope), (status = 503, body = ErrorEnvelope)))]
 pub(crate) async fn create(
     Extract(state): Extract<State>,
     actor: Actor,
     Query(NoParameters {}): Query<NoParameters>,
-    body::Json(new): body::Json<NewCallBody>,
+    body::Json(asked): body::Json<Value>,
 ) -> Result<Response, ApiError> {
     actor.needs("calls:write")?;
+    if asked.get("calls").is_some() {
+        let placed = place_all(&state, &actor, body::read(asked)?).await?;
+        return Ok((StatusCode::ACCEPTED, Json(placed)).into_response());
+    }
+    let call = place(&state, &actor, body::read(asked)?).await?;
+    let location = HeaderValue::from_str(&format!("/api/v1/calls/{}", call.id)).map_err(|_| ApiError::not_found())?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(call)).into_response())
+}
+
+/// Each by itself: one that is refused keeps no other from being placed.
+async fn place_all(state: &State, actor: &Actor, list: NewCallsBody) -> Result<PlacedList, ApiError> {
+    let NewCallsBody { calls, defaults } = list;
+    if !(1..=100).contains(&calls.len()) {
+        return Err(ApiError::invalid("calls", "calls has 1 to 100 elements"));
+    }
+    let mut data = Vec::with_capacity(calls.len());
+    for (index, own) in calls.into_iter().enumerate() {
+        let mut whole = defaults.clone();
+        whole.extend(own);
+        let placed = match body::read(Value::Object(whole)) {
+            Ok(new) => place(state, actor, new).await,
+            Err(error) => Err(error),
+        };
+        data.push(match placed {
+            Ok(call) => Placed { index, call: Some(call), error: None },
+            Err(ApiError { code, message, field, .. }) => {
+                Placed { index, call: None, error: Some(NotPlaced { code: code.to_owned(), message, field }) }
+            }
+        });
+    }
+    Ok(PlacedList { data })
+}
+
+async fn place(state: &State, actor: &Actor, new: NewCallBody) -> Result<Call, ApiError> {
     check(&new)?;
     let wish = Wish {
         agent_id: new.agent_id.as_deref(),
@@ -175,7 +443,7 @@ pub(crate) async fn create(
         overrides: new.overrides.as_ref(),
         variables: &new.variables,
     };
-    let chosen = choose(&state, &actor, &wish).await?;
+    let chosen = choose(state, actor, &wish).await?;
     if !actor.livemode {
         // Test calls reach no trunk; the numbers that stand in for one come with the trunks.
         return Err(forbidden("a test key cannot dial"));
@@ -198,11 +466,8 @@ pub(crate) async fn create(
         record: new.record,
     };
     state.app.switchboard.dial(request).await.map_err(refused)?;
-    settle(&state).await?;
-    let call = find(&state, &actor, call).await?.newborn();
-    let location = HeaderValue::from_str(&format!("/api/v1/calls/{}", call.id)).map_err(|_| ApiError::not_found())?;
-    let call = visible(&actor, call);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(call)).into_response())
+    settle(state).await?;
+    Ok(visible(actor, find(state, actor, call).await?.newborn()))
 }
 
 /// Why the call is ended.
@@ -211,6 +476,8 @@ pub(crate) async fn create(
 pub(crate) struct EndBody {
     /// For the log; at most 100 characters.
     reason: Option<String>,
+    /// The agent's last words, at most 500 characters; nobody hears them before the answer.
+    say: Option<String>,
 }
 
 /// End a call. Ending an ended call changes nothing.
@@ -233,20 +500,20 @@ pub(crate) async fn end(
         }
         tracing::info!(call_id = %id, reason, "end asked for by API");
     }
+    if end.say.as_ref().is_some_and(|say| say.trim().is_empty() || say.chars().count() > 500) {
+        return Err(ApiError::invalid("say", "say has 1 to 500 characters"));
+    }
     let call = find(&state, &actor, id).await?;
     if call.ended_at.is_some() {
         return Ok(Json(visible(&actor, call)));
     }
-    // Before the answer it is a cancellation, after it the API's end: the final status must fit where the call stands.
-    let answered = call.answered_at.is_some();
-    let reason = if answered { EndedReason::ApiEnded } else { EndedReason::Canceled };
-    if state.app.switchboard.end(id, reason).await.is_err() {
+    let ask = Ask::End { reason: EndedReason::ApiEnded, say: end.say };
+    if state.app.switchboard.ask(id, ask).await.is_err() {
         // It ended between our look and our request, or another node has it.
         settle(&state).await?;
         let call = find(&state, &actor, id).await?;
         if call.ended_at.is_none() {
-            let message = "the call is not active on this node";
-            return Err(ApiError::new(StatusCode::CONFLICT, "call_not_active", message));
+            return Err(super::live::not_active());
         }
         return Ok(Json(visible(&actor, call)));
     }
@@ -266,7 +533,7 @@ pub(super) async fn find(state: &State, actor: &Actor, id: CallId) -> Result<Cal
 }
 
 /// The call as this reader may see it.
-fn visible(actor: &Actor, call: Call) -> Call {
+pub(super) fn visible(actor: &Actor, call: Call) -> Call {
     if actor.has("calls:pii") { call } else { call.masked() }
 }
 
@@ -274,7 +541,7 @@ fn forbidden(message: &str) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "forbidden_destination", message).at("to")
 }
 
-fn refused(refusal: DialRefused) -> ApiError {
+pub(super) fn refused(refusal: DialRefused) -> ApiError {
     match refusal {
         DialRefused::BadAddress => ApiError::invalid("to", "this node cannot dial that address"),
         DialRefused::Forbidden(why) => forbidden(&format!("that destination is not allowed: {why}")),
@@ -368,6 +635,7 @@ fn of_live(call: &crate::LiveCall) -> Call {
         latency: None,
         recording: None,
         cost: CostBrief { is_final: false, charged_micros: 0, currency: "USD" },
+        transfer: None,
         node_id: None,
         version: 1,
     }

@@ -1,0 +1,673 @@
+//! A call is handed over: by REFER, or by calling somebody and joining the two; until that succeeds the agent may get the caller back.
+//!
+//! One machine for the API, the agent's tool and its flow. The destination is judged by the plan that a dialled call needs.
+
+use std::time::Duration;
+
+use control_api::{
+    AskRefused, Brief, DialRefused, Entry, LegState, OnFail, Plan, PlanQuery, TransferMode, TransferOrder,
+    TransferState, TransferTerms, TransferTo,
+};
+use domain::event::Name;
+use domain::phone::E164;
+use domain::{EndedReason, Pii};
+use pipeline::conversation::{Order, Say, ToolResult};
+use pipeline::tts::TtsLink;
+use serde_json::{Map, Value, json};
+use sip_stack::{Refer, Refusal, Uri};
+use tokio::time::{Instant, sleep_until, timeout};
+use wire::media::Patch;
+
+use super::party::{self, Dialling, Party, Progress, Step as PartyStep, Wanted};
+use super::session::{Session, media_block};
+use super::steer::Grip;
+use super::{leg, outbound, sounds};
+
+/// Telling somebody what a call is about takes no longer.
+const TELLING: Duration = Duration::from_secs(60);
+/// What a peer whom we asked to call somebody may take longer than that one may ring.
+const REFERRING: Duration = Duration::from_secs(15);
+/// Who has passed the agent on hangs up within this time, or is hung up on.
+const LEAVING: Duration = Duration::from_secs(3);
+/// The call does nothing else while its destination is judged and looked up.
+const LOOK_UP: Duration = Duration::from_secs(5);
+/// Turns of the caller that a summary repeats.
+const REPEATED: usize = 3;
+
+/// A transfer under way.
+pub(super) struct Transfer {
+    id: String,
+    /// The agent's name for it, where it has one.
+    name: Option<String>,
+    terms: TransferTerms,
+    /// The URI that stands for the destination.
+    uri: String,
+    /// The agent's tool that wants to know how it went.
+    tool: Option<ToolCall>,
+    leg: Option<LegState>,
+    rings: bool,
+    bridged_at: Option<Instant>,
+    /// The other side asked for it: nobody waits on this line.
+    by_them: bool,
+    stage: Stage,
+}
+
+/// A tool call that a transfer answers.
+pub(super) struct ToolCall {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) began: Instant,
+}
+
+enum Stage {
+    Dialling(Dialling),
+    /// They are told what it is about; the caller hears music.
+    Telling(Box<Party>, Instant),
+    Bridged(Box<Party>),
+    /// The caller has passed the agent on to them, and is gone or about to go.
+    Passed(Box<Party>),
+    /// The other side calls by itself; with a party it is that call which is to be taken over.
+    Referring {
+        party: Option<Box<Party>>,
+        until: Instant,
+        accepted: bool,
+    },
+}
+
+/// What happens next in a transfer.
+pub(super) enum Step {
+    Progress(Progress),
+    Party(PartyStep),
+    TimeUp,
+}
+
+impl Transfer {
+    /// Waits for what happens next. Nothing is lost when the wait is given up.
+    pub(super) async fn next(&mut self) -> Step {
+        match &mut self.stage {
+            Stage::Dialling(dialling) => Step::Progress(dialling.next().await),
+            Stage::Bridged(party) | Stage::Passed(party) => Step::Party(party.next().await),
+            Stage::Telling(party, until) => until_then(Some(party), *until).await,
+            Stage::Referring { party, until, .. } => until_then(party.as_deref_mut(), *until).await,
+        }
+    }
+
+    /// The other side passes us on: its hanging up is not the end.
+    pub(super) fn passes_on(&self) -> bool {
+        self.by_them
+    }
+
+    /// The other side has agreed to call by itself: if it hangs up now, it has.
+    pub(super) fn is_taken_over(&self) -> bool {
+        matches!(self.stage, Stage::Referring { accepted: true, .. })
+    }
+
+    fn data(&self) -> Map<String, Value> {
+        let mut data = Map::new();
+        data.insert("transfer_id".into(), self.id.clone().into());
+        let destination = self.name.clone().unwrap_or_else(|| domain::phone::mask(self.terms.to.expose()));
+        data.insert("destination".into(), destination.into());
+        data.insert("to".into(), self.terms.to.expose().clone().into());
+        data.insert("mode".into(), self.terms.mode.as_str().into());
+        data
+    }
+}
+
+async fn until_then(party: Option<&mut Party>, until: Instant) -> Step {
+    let stepped = async {
+        match party {
+            Some(party) => party.next().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        step = stepped => Step::Party(step),
+        () = sleep_until(until) => Step::TimeUp,
+    }
+}
+
+impl Session {
+    /// Begins a transfer.
+    ///
+    /// # Errors
+    /// It may not, or cannot, be begun; the call goes on as it was.
+    pub(super) async fn hand_over(
+        &mut self,
+        order: TransferOrder,
+        tool: Option<ToolCall>,
+        grip: &mut Grip,
+    ) -> Result<(), AskRefused> {
+        if !grip.talks || grip.farewell.is_some() {
+            return Err(AskRefused::NotActive);
+        }
+        if grip.transfer.is_some() {
+            return Err(AskRefused::TransferInProgress);
+        }
+        let (name, terms) = match order.to {
+            TransferTo::Told(terms) => (None, terms),
+            TransferTo::Named(name) => {
+                let terms = self.terms(&name).ok_or(AskRefused::UnknownDestination)?;
+                (Some(name), terms)
+            }
+        };
+        let live = self.desk.live_call_of(self.seat.id).ok_or(AskRefused::NotActive)?;
+        let query = PlanQuery {
+            call: self.seat.id,
+            tenant: live.tenant,
+            to: terms.to.clone(),
+            from: live.number.map(|number| number.to_string().into()),
+            trunk: None,
+            variables: self.variables.clone(),
+        };
+        let plan = match timeout(LOOK_UP, self.desk.directory.plan(&query)).await {
+            Ok(plan) => plan.map_err(outbound::refused)?,
+            Err(_) => return Err(AskRefused::Dial(DialRefused::StoreUnavailable)),
+        };
+        if !self.desk.has_room(plan.trunk, plan.bounds) {
+            return Err(AskRefused::Dial(DialRefused::NoCapacity));
+        }
+        let uri = plan.hops.first().map(|hop| hop.to.expose().clone()).unwrap_or_default();
+        let began = Instant::now();
+        let (stage, leg, sound) = if terms.mode == TransferMode::Refer {
+            let target: Uri = uri.parse().map_err(|_| AskRefused::Dial(DialRefused::BadAddress))?;
+            self.desk.sip.refer(self.call, target, None).await.map_err(|_| AskRefused::TransferInProgress)?;
+            let until = began + Duration::from_millis(terms.ring_timeout_ms) + REFERRING;
+            (Stage::Referring { party: None, until, accepted: false }, None, sounds::silence())
+        } else {
+            let (stage, leg) = self.ring_up(&terms, plan, None).await?;
+            (stage, Some(leg), sounds::ringback())
+        };
+        self.come_back(grip);
+        let _ = self.orders.send(Order::Away(true));
+        grip.control.patch(Patch::sound(sound));
+        self.desk.mark(self.seat.id, |live| live.activity = Some("transferring"));
+        if let Some(leg) = &leg {
+            self.write(Entry::Leg(Box::new(leg.clone())));
+        }
+        let (rings, bridged_at, by_them) = (false, None, false);
+        let transfer = Transfer { id: order.id, name, terms, uri, tool, leg, rings, bridged_at, by_them, stage };
+        tracing::info!(call_id = %self.seat.id, mode = transfer.terms.mode.as_str(), "transfer begins");
+        self.tell_transfer(&transfer, Name::TransferStarted, None, None);
+        grip.transfer = Some(transfer);
+        Ok(())
+    }
+
+    async fn ring_up(
+        &self,
+        terms: &TransferTerms,
+        plan: Plan,
+        replaces: Option<String>,
+    ) -> Result<(Stage, LegState), AskRefused> {
+        let ports = self.desk.media.reserve().map_err(|_| AskRefused::Dial(DialRefused::NoCapacity))?;
+        let words = match &terms.brief {
+            Some(Brief::Text(text)) => Some(text.clone()),
+            Some(Brief::Summary) => Some(self.summary()),
+            None => None,
+        };
+        let words = match words {
+            // Without a voice they hear the caller at once.
+            Some(text) => self.voice().await.map(|voice| (text, voice)),
+            None => None,
+        };
+        let leg = LegState {
+            id: uuid::Uuid::now_v7().to_string(),
+            role: if terms.mode == TransferMode::Attended { "consult" } else { "transfer" },
+            address: terms.to.clone(),
+            trunk: plan.trunk,
+            codec: None,
+            started_at_ms: leg::unix_ms(),
+            answered_at_ms: None,
+            ended_at_ms: None,
+            sip_status: None,
+            media: None,
+        };
+        let ring = Duration::from_millis(terms.ring_timeout_ms);
+        let shown = terms.shows_caller.then(|| self.other_side().to_owned());
+        let dialling = party::ring(&self.desk, Wanted { plan, ports, ring, shown, replaces, words });
+        Ok((Stage::Dialling(dialling), leg))
+    }
+
+    /// The agent's voice, for words that are no part of the conversation.
+    async fn voice(&self) -> Option<TtsLink> {
+        let credentials = self.desk.credentials(self.tenant, &self.agent).await.ok()?;
+        pipeline::agent::voice(&self.agent, &credentials, self.desk.speech.as_ref()).ok()
+    }
+
+    /// The agent's own terms for a transfer by that name.
+    fn terms(&self, name: &str) -> Option<TransferTerms> {
+        let known = self.agent.transfers.iter().find(|known| known.name == name)?;
+        let mode = match known.mode.as_str() {
+            "refer" => TransferMode::Refer,
+            "warm" => TransferMode::Warm,
+            "attended" => TransferMode::Attended,
+            _ => TransferMode::Bridge,
+        };
+        let brief = match (mode, known.brief.as_str()) {
+            (TransferMode::Refer | TransferMode::Bridge, _) => None,
+            (_, "summary") => Some(Brief::Summary),
+            (_, "text") => Some(Brief::Text(known.brief_text.clone())),
+            _ => None,
+        };
+        let on_fail = match known.on_fail.as_str() {
+            "hang_up" => OnFail::HangUp,
+            "voicemail" => OnFail::Voicemail,
+            _ => OnFail::Resume,
+        };
+        Some(TransferTerms {
+            to: Pii::new(known.to.clone()),
+            mode,
+            brief,
+            shows_caller: known.caller_id == "caller",
+            ring_timeout_ms: known.ring_timeout_ms,
+            on_fail,
+        })
+    }
+
+    fn summary(&self) -> String {
+        let who = super::facts::number(self.other_side());
+        let who = who.map_or_else(|| "a caller".to_owned(), |number| number.trim_start_matches('+').to_owned());
+        let skip = self.said.len().saturating_sub(REPEATED);
+        let said: Vec<&str> = self.said.iter().skip(skip).map(String::as_str).collect();
+        if said.is_empty() {
+            format!("This is {}. You have a call from {who}.", self.agent.name)
+        } else {
+            format!("This is {}. You have a call from {who}, who said: {}.", self.agent.name, said.join(". "))
+        }
+    }
+
+    fn tell_transfer(&self, transfer: &Transfer, name: Name, status: Option<u16>, reason: Option<&str>) {
+        let mut data = transfer.data();
+        if let Some(status) = status {
+            data.insert("sip_status".into(), status.into());
+        }
+        if let Some(reason) = reason {
+            data.insert("reason".into(), reason.into());
+        }
+        if let (Some(at), Name::TransferCompleted) = (transfer.bridged_at, name) {
+            data.insert("duration_ms".into(), (at.elapsed().as_millis() as u64).into());
+        }
+        self.write(Entry::Transfer(Box::new(TransferState { name, data })));
+    }
+
+    /// Goes on with a transfer; the reason when the call is over by it.
+    pub(super) async fn transfer_step(&mut self, step: Step, grip: &mut Grip) -> Option<EndedReason> {
+        let mut transfer = grip.transfer.take()?;
+        match step {
+            Step::Progress(Progress::Ringing(status)) => {
+                self.rings(&mut transfer, status);
+                grip.transfer = Some(transfer);
+                None
+            }
+            Step::Progress(Progress::Answered(party)) => {
+                let telling = party.is_told;
+                if let Some(leg) = &mut transfer.leg {
+                    (leg.answered_at_ms, leg.codec, leg.sip_status) =
+                        (Some(leg::unix_ms()), Some(party.codec), Some(200));
+                    self.write(Entry::Leg(Box::new(leg.clone())));
+                }
+                if transfer.by_them {
+                    self.pass_to(transfer, party, grip);
+                } else if telling {
+                    grip.control.patch(Patch::sound(sounds::music()));
+                    transfer.stage = Stage::Telling(party, Instant::now() + TELLING);
+                    grip.transfer = Some(transfer);
+                } else {
+                    self.connect(transfer, party, grip).await;
+                }
+                None
+            }
+            Step::Progress(Progress::Failed(status, why)) => self.failed(transfer, status, why, grip),
+            Step::Party(PartyStep::Keys(digits)) => {
+                match transfer.stage {
+                    Stage::Bridged(_) => grip.control.press(media_core::Dial::plain(digits.into_bytes())),
+                    Stage::Passed(_) => drop(self.orders.send(Order::Keys(digits))),
+                    _ => {}
+                }
+                grip.transfer = Some(transfer);
+                None
+            }
+            Step::Party(PartyStep::Told) | Step::TimeUp => match transfer.stage {
+                Stage::Telling(party, _) => {
+                    // The stage is put in its place by what follows.
+                    let until = Instant::now();
+                    transfer.stage = Stage::Referring { party: None, until, accepted: false };
+                    self.connect(transfer, party, grip).await;
+                    None
+                }
+                Stage::Referring { .. } if matches!(step, Step::TimeUp) => self.not_referred(transfer, 408, grip),
+                _ => {
+                    grip.transfer = Some(transfer);
+                    None
+                }
+            },
+            Step::Party(PartyStep::HungUp) => match &transfer.stage {
+                Stage::Passed(_) => {
+                    self.completed(transfer, Some("transfer_target_hung_up"));
+                    Some(super::session::hung_up(self.direction))
+                }
+                Stage::Bridged(_) => {
+                    self.completed(transfer, Some("transfer_target_hung_up"));
+                    Some(EndedReason::Transferred)
+                }
+                // Their call with us has been replaced by one with the caller.
+                Stage::Referring { .. } => {
+                    self.completed(transfer, None);
+                    Some(EndedReason::Transferred)
+                }
+                Stage::Telling(..) | Stage::Dialling(_) => self.failed(transfer, None, "declined", grip),
+            },
+        }
+    }
+
+    fn rings(&self, transfer: &mut Transfer, status: u16) {
+        if transfer.by_them {
+            self.desk.sip.refer_progress(self.call, status);
+        }
+        if !std::mem::replace(&mut transfer.rings, true) {
+            self.tell_transfer(transfer, Name::TransferRinging, Some(status), None);
+        }
+    }
+
+    /// The other side wants the agent to talk to somebody else from now on (RFC 3515): a new leg takes the place of its own.
+    pub(super) async fn follow(&mut self, refer: Refer, grip: &mut Grip) {
+        match self.may_follow(&refer, grip).await {
+            Ok(transfer) => {
+                if self.desk.sip.accept_refer(self.call).await.is_err() {
+                    return; // it hung up meanwhile
+                }
+                self.tell_transfer(&transfer, Name::TransferStarted, None, None);
+                if let Some(leg) = &transfer.leg {
+                    self.write(Entry::Leg(Box::new(leg.clone())));
+                }
+                grip.transfer = Some(transfer);
+            }
+            Err(status) => self.desk.sip.refuse_refer(self.call, Refusal::new(status)),
+        }
+    }
+
+    async fn may_follow(&self, refer: &Refer, grip: &Grip) -> Result<Transfer, u16> {
+        if !grip.talks || grip.transfer.is_some() || grip.farewell.is_some() {
+            return Err(603);
+        }
+        let live = self.desk.live_call_of(self.seat.id).ok_or(603_u16)?;
+        if let Some(trunk) = live.trunk
+            && !self.desk.directory.follows_referrals(trunk).await
+        {
+            return Err(603);
+        }
+        // A carrier writes a number as the user part of a URI; it leaves by a trunk of ours, under the rules for numbers.
+        let uri = &refer.to.uri;
+        let number = uri.user_decoded().filter(|user| user.parse::<E164>().is_ok());
+        let to = number.map_or_else(|| uri.to_string(), |number| number.into_owned());
+        let terms = TransferTerms {
+            to: Pii::new(to),
+            mode: TransferMode::Refer,
+            brief: None,
+            shows_caller: false,
+            ring_timeout_ms: 30_000,
+            on_fail: OnFail::Resume,
+        };
+        let query = PlanQuery {
+            call: self.seat.id,
+            tenant: live.tenant,
+            to: terms.to.clone(),
+            from: live.number.map(|number| number.to_string().into()),
+            trunk: None,
+            variables: self.variables.clone(),
+        };
+        let planned = timeout(LOOK_UP, self.desk.directory.plan(&query)).await;
+        let plan = planned.map_err(|_| 503_u16)?.map_err(|_| 603_u16)?;
+        if !self.desk.has_room(plan.trunk, plan.bounds) {
+            return Err(503);
+        }
+        let (stage, leg) = self.ring_up(&terms, plan, refer.replaces.clone()).await.map_err(|_| 503_u16)?;
+        let id = uuid::Uuid::now_v7().to_string();
+        let (name, tool, leg, uri) = (None, None, Some(leg), String::new());
+        Ok(Transfer { id, name, terms, uri, tool, leg, rings: false, bridged_at: None, by_them: true, stage })
+    }
+
+    /// They have answered: the agent is theirs, and the one who passed it on may go.
+    fn pass_to(&mut self, mut transfer: Transfer, party: Box<Party>, grip: &mut Grip) {
+        let (left, other) = Patch::succession();
+        grip.leave_line();
+        grip.control.patch(left);
+        party.control.patch(other);
+        transfer.bridged_at = Some(Instant::now());
+        self.desk.sip.refer_progress(self.call, 200);
+        self.tell_transfer(&transfer, Name::TransferBridged, None, None);
+        if grip.gone {
+            let _ = self.orders.send(Order::Away(false));
+        } else {
+            // It hangs up by itself, or is helped to.
+            let (sip, call) = (self.desk.sip.clone(), self.call);
+            tokio::spawn(async move {
+                tokio::time::sleep(LEAVING).await;
+                sip.end(call);
+            });
+        }
+        transfer.stage = Stage::Passed(party);
+        grip.transfer = Some(transfer);
+    }
+
+    /// The other side has hung up after it passed the agent on: until somebody answers, nobody listens.
+    pub(super) fn left_behind(&mut self, grip: &mut Grip) {
+        grip.gone = true;
+        let waits = grip.transfer.as_ref().is_some_and(|transfer| matches!(transfer.stage, Stage::Dialling(_)));
+        if waits {
+            let _ = self.orders.send(Order::Away(true));
+        }
+    }
+
+    /// Somebody has answered and knows what it is about.
+    async fn connect(&mut self, mut transfer: Transfer, party: Box<Party>, grip: &mut Grip) {
+        if transfer.terms.mode == TransferMode::Attended && self.ask_to_replace(&transfer, &party).await {
+            let until = Instant::now() + REFERRING;
+            transfer.stage = Stage::Referring { party: Some(party), until, accepted: false };
+            grip.transfer = Some(transfer);
+            return;
+        }
+        self.bridge(transfer, party, grip);
+    }
+
+    async fn ask_to_replace(&self, transfer: &Transfer, party: &Party) -> bool {
+        let (Ok(Some(replaces)), Ok(target)) = (self.desk.sip.replaces(party.call).await, transfer.uri.parse()) else {
+            return false;
+        };
+        self.desk.sip.refer(self.call, target, Some(replaces)).await.is_ok()
+    }
+
+    /// The two hear each other.
+    fn bridge(&mut self, mut transfer: Transfer, party: Box<Party>, grip: &mut Grip) {
+        let (to_caller, to_party) = Patch::bridge();
+        grip.control.patch(to_caller);
+        party.control.patch(to_party);
+        transfer.bridged_at = Some(Instant::now());
+        self.tell_transfer(&transfer, Name::TransferBridged, None, None);
+        self.answer_tool(&mut transfer, true, "the caller has been connected");
+        transfer.stage = Stage::Bridged(party);
+        grip.transfer = Some(transfer);
+    }
+
+    /// What the other side says of the call that we asked it to make.
+    pub(super) async fn referred(&mut self, status: u16, over: bool, grip: &mut Grip) -> Option<EndedReason> {
+        let mut transfer = grip.transfer.take()?;
+        let Stage::Referring { accepted, .. } = &mut transfer.stage else {
+            grip.transfer = Some(transfer);
+            return None;
+        };
+        match (status, over) {
+            (200..=299, true) => {
+                self.completed(transfer, None);
+                return Some(EndedReason::Transferred);
+            }
+            (_, true) => return self.not_referred(transfer, status, grip),
+            (101..=199, false) => self.rings(&mut transfer, status),
+            (_, false) => *accepted = true,
+        }
+        grip.transfer = Some(transfer);
+        None
+    }
+
+    /// The other side does not call by itself: somebody who is on the line already is joined to the caller.
+    fn not_referred(&mut self, mut transfer: Transfer, status: u16, grip: &mut Grip) -> Option<EndedReason> {
+        let until = Instant::now();
+        let stage = std::mem::replace(&mut transfer.stage, Stage::Referring { party: None, until, accepted: false });
+        if let Stage::Referring { party: Some(party), .. } = stage {
+            self.bridge(transfer, party, grip);
+            return None;
+        }
+        let why = if status == 408 { "no_answer" } else { "refused" };
+        self.failed(transfer, Some(status), why, grip)
+    }
+
+    fn close_leg(&self, transfer: &mut Transfer, status: Option<u16>) {
+        let Some(mut leg) = transfer.leg.take() else { return };
+        leg.ended_at_ms = Some(leg::unix_ms());
+        leg.sip_status = status.or(leg.sip_status);
+        if let Stage::Telling(party, _) | Stage::Bridged(party) | Stage::Passed(party) = &transfer.stage {
+            leg.media = Some(media_block(&party.control.stats(), party.codec));
+        }
+        self.write(Entry::Leg(Box::new(leg)));
+    }
+
+    fn completed(&self, mut transfer: Transfer, reason: Option<&str>) {
+        self.answer_tool(&mut transfer, true, "the caller has been handed over");
+        self.close_leg(&mut transfer, None);
+        self.tell_transfer(&transfer, Name::TransferCompleted, None, reason);
+    }
+
+    fn failed(
+        &mut self,
+        mut transfer: Transfer,
+        status: Option<u16>,
+        why: &str,
+        grip: &mut Grip,
+    ) -> Option<EndedReason> {
+        tracing::info!(call_id = %self.seat.id, why, "transfer failed");
+        self.close_leg(&mut transfer, status);
+        self.tell_transfer(&transfer, Name::TransferFailed, status, Some(why));
+        if transfer.by_them {
+            self.desk.sip.refer_progress(self.call, status.unwrap_or(480));
+            // Whoever passed us on may have gone already.
+            return grip.gone.then(|| super::session::hung_up(self.direction));
+        }
+        if transfer.terms.on_fail == OnFail::HangUp {
+            self.answer_tool(&mut transfer, false, why);
+            return Some(EndedReason::AgentHungUp);
+        }
+        self.resume(grip);
+        let message = match transfer.terms.on_fail {
+            OnFail::Voicemail => "Offer to take a message.",
+            OnFail::Resume | OnFail::HangUp => "Tell the caller, and go on.",
+        };
+        let text = format!("Nobody could be reached there ({}). {message}", why.replace('_', " "));
+        if !self.answer_tool(&mut transfer, false, &text) {
+            self.tell_agent(text, "I am sorry, nobody can be reached there at the moment.");
+        }
+        None
+    }
+
+    /// The agent has the caller again.
+    fn resume(&mut self, grip: &mut Grip) {
+        grip.control.unpatch();
+        let _ = self.orders.send(Order::Away(false));
+        self.desk.mark(self.seat.id, |live| live.activity = Some("listening"));
+    }
+
+    /// A model is told what has happened; a flow says a line of ours.
+    fn tell_agent(&self, note: String, line: &str) {
+        let order = if pipeline::agent::needs_flow(&self.agent) {
+            Order::Say(Say { text: line.to_owned(), ..Say::default() })
+        } else {
+            Order::Instruct { text: note, respond: true }
+        };
+        let _ = self.orders.send(order);
+    }
+
+    /// Keys that the caller pressed by INFO; whoever the caller is joined to gets them, too.
+    pub(super) fn keys_by_signalling(&self, digits: String, grip: &Grip) {
+        if let Some(Transfer { stage: Stage::Bridged(party), .. }) = &grip.transfer {
+            party.control.press(media_core::Dial::plain(digits.clone().into_bytes()));
+        }
+        let _ = self.orders.send(Order::Keys(digits));
+    }
+
+    /// Ends a transfer from outside; the agent goes on.
+    pub(super) fn take_back(&mut self, grip: &mut Grip) -> Result<(), AskRefused> {
+        let Some(mut transfer) = grip.transfer.take() else { return Err(AskRefused::NoTransfer) };
+        if transfer.is_taken_over() || transfer.by_them {
+            grip.transfer = Some(transfer);
+            return Err(AskRefused::TransferInProgress);
+        }
+        self.close_leg(&mut transfer, None);
+        let name = if transfer.bridged_at.is_some() { Name::TransferCompleted } else { Name::TransferFailed };
+        self.tell_transfer(&transfer, name, None, Some("taken_back"));
+        self.resume(grip);
+        let text = "The transfer was called off; the caller is with you again.".to_owned();
+        if !self.answer_tool(&mut transfer, false, &text) {
+            self.tell_agent(text, "I am back with you.");
+        }
+        Ok(())
+    }
+
+    /// The call ends; with it whatever transfer is under way.
+    pub(super) fn close_transfer(&mut self, grip: &mut Grip) {
+        let Some(mut transfer) = grip.transfer.take() else { return };
+        if transfer.bridged_at.is_some() || transfer.is_taken_over() {
+            return self.completed(transfer, Some("call_ended"));
+        }
+        self.close_leg(&mut transfer, None);
+        self.tell_transfer(&transfer, Name::TransferFailed, None, Some("call_ended"));
+        self.answer_tool(&mut transfer, false, "the call has ended");
+    }
+
+    /// Whether a tool call is one that hands the call over.
+    pub(super) fn is_transfer(&self, name: &str) -> bool {
+        let tool = self.agent.tools.iter().find(|tool| tool.name == name && tool.enabled);
+        tool.is_some_and(|tool| tool.kind == domain::agent::tools::ToolKind::Transfer)
+    }
+
+    /// The agent hands the call over.
+    pub(super) async fn transfer_by_tool(&mut self, id: String, name: String, arguments: &str, grip: &mut Grip) {
+        let shown: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
+        let data = json!({"invocation_id": id, "tool": name, "arguments": shown});
+        self.write(Entry::Event { name: Name::ToolStarted, data });
+        let tool = self.agent.tools.iter().find(|tool| tool.name == name);
+        let known = tool.map(|tool| pipeline::agent::leads_to(&self.agent, tool)).unwrap_or_default();
+        let wanted = match (shown["destination"].as_str(), known.as_slice()) {
+            (Some(wanted), known) => known.iter().find(|transfer| transfer.name == wanted),
+            // Where there is but one, none need be named.
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let call = ToolCall { id, name, began: Instant::now() };
+        let refused = match wanted.map(|transfer| transfer.name.clone()) {
+            None => "there is no destination of that name".to_owned(),
+            Some(wanted) => {
+                let order = TransferOrder { id: uuid::Uuid::now_v7().to_string(), to: TransferTo::Named(wanted) };
+                let kept = ToolCall { id: call.id.clone(), name: call.name.clone(), began: call.began };
+                match self.hand_over(order, Some(kept), grip).await {
+                    Ok(()) => return,
+                    Err(refused) => refused.to_string(),
+                }
+            }
+        };
+        self.finish_tool(&call, false, &refused);
+    }
+
+    /// Tells the agent's tool, once, how the transfer went; false when no tool asked for it.
+    fn answer_tool(&self, transfer: &mut Transfer, ok: bool, text: &str) -> bool {
+        let call = transfer.tool.take();
+        if let Some(call) = &call {
+            self.finish_tool(call, ok, text);
+        }
+        call.is_some()
+    }
+
+    fn finish_tool(&self, call: &ToolCall, ok: bool, text: &str) {
+        let data = json!({"invocation_id": call.id, "tool": call.name, "ok": ok, "duration_ms": call.began.elapsed().as_millis() as u64,
+                          "result_excerpt": text});
+        self.write(Entry::Event { name: Name::ToolFinished, data });
+        let _ = self.orders.send(Order::ToolResult(ToolResult { id: call.id.clone(), ok, text: text.to_owned() }));
+    }
+}
