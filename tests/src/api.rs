@@ -19,6 +19,7 @@ use crate::sound::Stereo;
 pub struct Api {
     client: Client,
     base: String,
+    key: String,
 }
 
 impl Api {
@@ -26,7 +27,17 @@ impl Api {
         // Plain HTTP only, but the client wants to know who would do TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(15)).build();
-        Self { client: client.expect("a client without files can be built"), base: format!("http://{at}") }
+        Self {
+            client: client.expect("a client without files can be built"),
+            base: format!("http://{at}"),
+            key: KEY.to_owned(),
+        }
+    }
+
+    /// The same API to somebody else: their key, or the token of their session.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
     }
 
     /// Where it is.
@@ -41,7 +52,7 @@ impl Api {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Vec<u8>) {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(KEY);
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -77,7 +88,7 @@ impl Api {
     }
 
     async fn succeed(&self, path: &str, request: reqwest::RequestBuilder) -> Value {
-        let answer = request.bearer_auth(KEY).send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let answer = request.bearer_auth(&self.key).send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
         let status = answer.status();
         let body = answer.text().await.unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(status.is_success(), "{path}: {status} {body}");
@@ -118,6 +129,13 @@ impl Api {
     /// An event of a call by its type, once it has happened.
     pub async fn told(&self, id: &str, kind: &str) -> Value {
         self.event(id, |event| event["type"] == kind).await
+    }
+
+    /// GET below `/api/v1/` of what is no JSON; anything but 200 fails the test.
+    pub async fn bytes(&self, path: &str) -> Vec<u8> {
+        let (status, body) = self.ask(Method::GET, &format!("/api/v1/{path}"), None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {}", String::from_utf8_lossy(&body));
+        body
     }
 
     /// All calls, newest first; at most 200.
@@ -183,7 +201,7 @@ impl Api {
     pub async fn listen(&self, id: &str) -> Stereo {
         let url = format!("{}/api/v1/calls/{id}/listen?side=stereo", self.base.replace("http", "ws"));
         let mut request = url.into_client_request().expect("a URL");
-        let key = format!("Bearer {KEY}").parse().expect("a key has no strange characters");
+        let key = format!("Bearer {}", self.key).parse().expect("a key has no strange characters");
         request.headers_mut().insert("authorization", key);
         let (mut socket, _) = connect_async(request).await.unwrap_or_else(|error| panic!("listen: {error}"));
         let mut heard = Stereo { caller: Vec::new(), agent: Vec::new() };
@@ -209,7 +227,7 @@ impl Api {
     /// A call's recording: caller left, agent right.
     pub async fn recording(&self, id: &str) -> Stereo {
         let path = format!("{}/api/v1/calls/{id}/recording", self.base);
-        let answer = self.client.get(&path).bearer_auth(KEY).header("accept", "audio/*").send().await;
+        let answer = self.client.get(&path).bearer_auth(&self.key).header("accept", "audio/*").send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         let bytes = answer.bytes().await.unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -95,6 +95,16 @@ impl Cluster {
         format!("postgres://sidetone@127.0.0.1:{}/{name}", self.port)
     }
 
+    /// Runs a statement on a database behind everybody's back; gives what it found, a line for each row.
+    pub fn sql(&self, url: &str, statement: &str) -> String {
+        let ran = Command::new(self.bin.join("psql"))
+            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement, url])
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{statement}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    }
+
     /// Stops the server: connections are cut, new ones refused.
     pub fn stop(&self) {
         self.say("stop");

@@ -367,7 +367,7 @@ on_both! {
         change(&db, Name::AgentUpdated).await;
         a_while().await;
         assert_eq!(gone.got().len(), before);
-        let mails: Vec<(String, String)> = sqlx::query_as("SELECT to_addr, subject FROM emails").fetch_all(&db.raw).await.unwrap();
+        let mails: Vec<(String, String)> = sqlx::query_as("SELECT to_addr, subject FROM emails WHERE to_addr <> 'owner@localhost'").fetch_all(&db.raw).await.unwrap();
         assert_eq!(mails, vec![("owner@example.com".into(), "A webhook was switched off".into()); 2]);
         invariants::hold(&db).await;
     }

@@ -203,7 +203,7 @@ fn what_is_not_acted_upon_is_said_and_every_such_path_exists() {
         );
     }
     let agent = AgentSpec::read(&json!({"name": "x", "consent": {"mode": "announce"}, "mode": "realtime",
-        "tools": [{"name": "move", "kind": "transfer"}]}))
+        "tools": [{"name": "move", "kind": "mcp"}]}))
     .unwrap();
     let told: Vec<String> = agent.warnings().into_iter().map(|warning| warning.field).collect();
     assert_eq!(told, ["consent", "mode", "tools[0].kind"]);
