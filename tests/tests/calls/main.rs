@@ -5,6 +5,7 @@ mod agents;
 mod bad_input;
 mod barge_in;
 mod booking;
+mod company;
 mod crash;
 mod credit;
 mod keypad;
