@@ -170,6 +170,8 @@ fn bridged_legs_pass_on_what_their_callers_say_and_press() {
     let (to_anna, to_bert) = Patch::bridge();
     ours.1.patch(to_anna);
     theirs.1.patch(to_bert);
+    // Patches go by another way than commands; both are in place after a few ticks.
+    std::thread::sleep(Duration::from_millis(100));
     // What our own side has to say waits for the end of the bridge.
     ours.0.commands.push(LegCommand::Speak { r#gen: 1, pcm: tone() }).unwrap();
     ours.0.commands.push(LegCommand::Finish { r#gen: 1 }).unwrap();
