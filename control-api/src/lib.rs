@@ -2,8 +2,6 @@
 //!
 //! It holds no packet. What it needs of the running node it asks through [`Switchboard`]; what the node needs of it, through [`Directory`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
-// The conventions stand before the rooms that use them; this line goes when all rooms are there.
-#![allow(dead_code, unused_imports)]
 
 use std::{future::Future, pin::Pin};
 

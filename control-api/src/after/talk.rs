@@ -24,7 +24,6 @@ pub(crate) struct Talk {
     pub(crate) agent: AgentSpec,
     /// The person's address, of either direction.
     pub(crate) person: String,
-    pub(crate) created_at: i64,
     pub(crate) duration_ms: i64,
     pub(crate) ended_reason: Option<String>,
     pub(crate) ended: bool,
@@ -39,7 +38,7 @@ impl Store {
     /// A call with all that an analysis reads.
     pub(crate) async fn talk(&self, call: CallId) -> Result<Option<Talk>, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT tenant_id, livemode, agent_id, config, direction, from_addr, to_addr, created_at, duration_ms, ended_reason, ended_at
+            "SELECT tenant_id, livemode, agent_id, config, direction, from_addr, to_addr, duration_ms, ended_reason, ended_at
              FROM calls WHERE id = $1 AND deleted_at IS NULL",
         )
         .bind(call.to_string())
@@ -61,7 +60,6 @@ impl Store {
             agent_id: row.try_get("agent_id")?,
             agent,
             person: row.try_get(if inbound { "from_addr" } else { "to_addr" })?,
-            created_at: row.try_get("created_at")?,
             duration_ms: row.try_get("duration_ms")?,
             ended_reason: row.try_get("ended_reason")?,
             ended: row.try_get::<Option<i64>, _>("ended_at")?.is_some(),

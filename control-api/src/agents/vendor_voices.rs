@@ -44,11 +44,6 @@ const VENDORS: &[Vendor] = &[Vendor {
     read: elevenlabs,
 }];
 
-/// Whether this vendor has a list that we can read.
-pub(crate) fn has_list(provider: &str) -> bool {
-    VENDORS.iter().any(|vendor| vendor.id == provider)
-}
-
 /// What a vendor listed, or that it did not answer, and when.
 type Listed = (Option<Vec<Voice>>, Instant);
 

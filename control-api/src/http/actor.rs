@@ -256,15 +256,6 @@ async fn by_key(
     by_principal(&principal, origin, ip, request)
 }
 
-/// The same actor, as it stands now: for a connection that lasts and was opened by something that is used up.
-pub(super) async fn again(state: &State, actor: &Actor) -> Result<Actor, ApiError> {
-    match actor.who {
-        Who::Key(key) => by_key_id(state, key, actor.ip, actor.request.clone()).await,
-        Who::User(_, session) => by_session(state, session, actor.ip, actor.request.clone()).await,
-        Who::System(_) => Err(ApiError::unauthenticated()),
-    }
-}
-
 /// By a key that handed its name to something else: a ticket.
 pub(super) async fn by_key_id(
     state: &State,

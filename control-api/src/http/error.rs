@@ -94,19 +94,6 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error")
     }
 
-    /// Adds one of the faults, or one of the objects that stand in the way (its kind, id and name).
-    pub(crate) fn detail(
-        mut self,
-        field: impl Into<String>,
-        code: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        if self.details.len() < DETAILS {
-            self.details.push(Detail { field: field.into(), code: code.into(), message: message.into() });
-        }
-        self
-    }
-
     /// What stands in the way of a change: `in_use`, `email_taken` and their like.
     pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)

@@ -38,7 +38,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) use actor::Actor;
 pub(crate) use download::below;
 pub(crate) use error::ApiError;
-pub(crate) use routes::routing::if_match_required;
 
 use crate::{
     AgentCheck, Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Shelves, Store, StoreDirectory, Switchboard,

@@ -16,11 +16,6 @@ pub(crate) fn day(ms: i64, zone: &TimeZone) -> String {
     at(ms, zone).date().to_string()
 }
 
-/// The month of a moment, `2026-11`.
-pub(crate) fn month(ms: i64, zone: &TimeZone) -> String {
-    at(ms, zone).strftime("%Y-%m").to_string()
-}
-
 /// Where the day of a moment begins and ends, Unix ms.
 pub(crate) fn day_bounds(ms: i64, zone: &TimeZone) -> (i64, i64) {
     let date = at(ms, zone).date();
@@ -79,7 +74,7 @@ mod tests {
         let moment = crate::time::parse("2028-02-29T23:59:59Z").unwrap();
         let (from, to) = month_bounds(moment, &utc);
         assert_eq!((to - from) / 86_400_000, 29);
-        assert_eq!((month(moment, &utc), month_before(moment, &utc)), ("2028-02".into(), "2028-01".into()));
+        assert_eq!(month_before(moment, &utc), "2028-01");
         let (first, last) = month_days("2028-02").unwrap();
         assert_eq!(days(first, last, 366).len(), 29);
         assert_eq!(month_days("2028-13"), None);

@@ -18,7 +18,6 @@ pub(crate) fn talk(lines: &[&str]) -> Talk {
         agent_id: None,
         agent: AgentSpec::named("x"),
         person: "+12125550123".into(),
-        created_at: 0,
         duration_ms: 92_000,
         ended_reason: Some("caller_hung_up".into()),
         ended: true,

@@ -26,7 +26,6 @@ use crate::{
         error::{ApiError, Detail, ErrorEnvelope},
         etag::{IfMatch, IfNoneMatch, Tagged},
         ids::Id,
-        if_match_required,
         list::{List, Listing},
         query::{self, NoParameters, PageQuery, Paged, Query},
     },
@@ -182,7 +181,7 @@ pub(crate) async fn replace(
     body::Json(body): body::Json<Map<String, Value>>,
 ) -> Result<Tagged<Value>, ApiError> {
     actor.needs("agents:write")?;
-    let must = if_match_required(&state, &actor).await?;
+    let must = actor.require_if_match;
     let make = |stored: &Stored| {
         document::replacement(value(body.clone()), actor.tenant, stored, &*state.app.agents)
             .map_err(|faults| refused("", faults))
@@ -205,7 +204,7 @@ pub(crate) async fn patch(
     body::Json(body): body::Json<Map<String, Value>>,
 ) -> Result<Tagged<Value>, ApiError> {
     actor.needs("agents:write")?;
-    let must = if_match_required(&state, &actor).await?;
+    let must = actor.require_if_match;
     let make = |stored: &Stored| edit::with(&state, &actor, stored, value(body.clone()), None);
     let (agent, warnings) = edit::edit(&state, &actor, id, (&if_match, must), make).await?;
     Ok(Tagged(agent.version, document::view(actor.tenant, &agent, &warnings)))
@@ -239,7 +238,7 @@ pub(crate) async fn delete(
         Some(_) => return Err(ApiError::invalid("detach", "detach is true or false")),
     };
     let stored = edit::find(&state, &actor, id).await?;
-    if_match.check(stored.version, if_match_required(&state, &actor).await?)?;
+    if_match.check(stored.version, actor.require_if_match)?;
     let (_, by) = actor.named();
     let change = Change { tenant: actor.tenant, livemode: actor.livemode, by: &by, note: None };
     let mut tx = state.app.store.begin().await?;

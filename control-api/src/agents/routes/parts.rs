@@ -17,7 +17,6 @@ use crate::{
         error::{ApiError, ErrorEnvelope},
         etag::{IfMatch, Tagged},
         ids::Id,
-        if_match_required,
         query::{NoParameters, Query},
     },
 };
@@ -109,7 +108,7 @@ async fn put(
         without.config[part] = Value::Null;
         edit::with(state, actor, &without, json!({ part: new }), Some(&format!("{part} replaced")))
     };
-    edit::edit(state, actor, id, (if_match, if_match_required(state, actor).await?), make).await.map(|(agent, _)| agent)
+    edit::edit(state, actor, id, (if_match, actor.require_if_match), make).await.map(|(agent, _)| agent)
 }
 
 fn graph(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {

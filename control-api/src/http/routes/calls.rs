@@ -356,7 +356,7 @@ pub(crate) struct NewCallsBody {
 /// One call, or several.
 #[derive(Debug, ToSchema)]
 #[serde(untagged)]
-#[allow(clippy::large_enum_variant, reason = "only its schema is used")]
+#[allow(dead_code, clippy::large_enum_variant, reason = "only its schema is used")]
 pub(crate) enum PlaceBody {
     One(NewCallBody),
     Several(NewCallsBody),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::routing::{Edit, agents, if_match_required, sound};
+use super::routing::{Edit, agents, sound};
 use crate::{
     audit,
     http::{
@@ -210,7 +210,7 @@ async fn edit(
 ) -> Result<Tagged<RuleView>, ApiError> {
     actor.needs("trunks:write")?;
     let stored = state.app.store.rule(actor.tenant, id).await?.ok_or_else(ApiError::not_found)?;
-    expected.check(stored.version, if_match_required(state, actor).await?)?;
+    expected.check(stored.version, actor.require_if_match)?;
     let before = document(&stored);
     let new: RuleBody = how.read(change, &before, READ_ONLY)?;
     sound(check(&new))?;
@@ -243,7 +243,7 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     actor.needs("trunks:write")?;
     let stored = state.app.store.rule(actor.tenant, id).await?.ok_or_else(ApiError::not_found)?;
-    expected.check(stored.version, if_match_required(&state, &actor).await?)?;
+    expected.check(stored.version, actor.require_if_match)?;
     let mut tx = state.app.store.begin().await?;
     if !rules::delete(&mut tx, actor.tenant, id, stored.version).await? {
         return Err(IfMatch::conflict());

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     number_orders, number_shop,
-    routing::{Edit, agents, if_match_required, sound},
+    routing::{Edit, agents, sound},
 };
 use crate::{
     NewEvent, audit, emit,
@@ -307,7 +307,7 @@ async fn store(
     row: NumberRow,
     action: &str,
 ) -> Result<Tagged<NumberView>, ApiError> {
-    expected.check(stored.version, if_match_required(state, actor).await?)?;
+    expected.check(stored.version, actor.require_if_match)?;
     let before = document(&stored);
     if document(&row) == before {
         return Ok(Tagged(stored.version, show(stored)));
@@ -439,7 +439,7 @@ pub(crate) async fn release(
 ) -> Result<(StatusCode, Json<number_orders::OrderView>), ApiError> {
     actor.needs("numbers:buy")?;
     let stored = find(&state, &actor, id).await?;
-    expected.check(stored.version, if_match_required(&state, &actor).await?)?;
+    expected.check(stored.version, actor.require_if_match)?;
     let now = now_ms();
     let mut tx = state.app.store.begin().await?;
     if numbers::live_calls(&mut tx, id).await? > 0 {

@@ -8,8 +8,6 @@ use sqlx::AnyConnection;
 
 use crate::{
     http::{
-        State,
-        actor::Actor,
         change::Change,
         error::{ApiError, Detail},
     },
@@ -54,16 +52,6 @@ pub(super) fn sound(faults: Faults) -> Result<(), ApiError> {
 /// Refuses agents that are not the tenant's; whose they are instead is not told.
 pub(super) async fn agents(db: &mut AnyConnection, tenant: TenantId, ids: &[AgentId]) -> Result<(), ApiError> {
     if rows::agents_exist(db, tenant, ids).await? { Ok(()) } else { Err(ApiError::not_found()) }
-}
-
-/// Whether the tenant wants `If-Match` with every change.
-pub(crate) async fn if_match_required(state: &State, actor: &Actor) -> Result<bool, ApiError> {
-    let settings: String = sqlx::query_scalar("SELECT settings FROM tenants WHERE id = $1")
-        .bind(actor.tenant.to_string())
-        .fetch_one(state.app.store.pool())
-        .await?;
-    let settings: Value = serde_json::from_str(&settings).unwrap_or_default();
-    Ok(settings["require_if_match"].as_bool().unwrap_or(false))
 }
 
 /// Something else stands on the object: 409 with what it is.

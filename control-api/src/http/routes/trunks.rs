@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::routing::{Edit, if_match_required, in_use, sound};
+use super::routing::{Edit, in_use, sound};
 use crate::{
     audit,
     http::{
@@ -185,7 +185,7 @@ async fn edit(
 ) -> Result<Tagged<Value>, ApiError> {
     actor.needs("trunks:write")?;
     let stored = state.app.store.trunk(actor.tenant, id).await?.ok_or_else(ApiError::not_found)?;
-    expected.check(stored.version, if_match_required(state, actor).await?)?;
+    expected.check(stored.version, actor.require_if_match)?;
     let known = secrets(state, &stored)?;
     let before = show(&stored, &known);
     let new: Trunk = how.read(change, &before, READ_ONLY)?;
@@ -226,7 +226,7 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     actor.needs("trunks:write")?;
     let stored = state.app.store.trunk(actor.tenant, id).await?.ok_or_else(ApiError::not_found)?;
-    expected.check(stored.version, if_match_required(&state, &actor).await?)?;
+    expected.check(stored.version, actor.require_if_match)?;
     let mut tx = state.app.store.begin().await?;
     let users = trunks::users(&mut tx, actor.tenant, id).await?;
     if !users.is_empty() {

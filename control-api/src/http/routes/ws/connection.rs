@@ -6,10 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::ws::{CloseFrame, Message, WebSocket},
-    http::StatusCode,
-};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use domain::event::Name;
 use futures_util::{
     SinkExt as _, StreamExt as _,
