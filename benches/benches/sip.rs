@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use sip_stack::{Endpoint, EndpointConfig, Event, Flow, Message, Sdp, Transport};
+use sip_stack::{Endpoint, EndpointConfig, Event, Flow, Message, NameAddr, Outgoing, Sdp, Transport};
 
 /// As a carrier's session border controller sends it.
 const INVITE: &str = "INVITE sip:+4930123456@192.0.2.10:5060;user=phone SIP/2.0\r\n\
@@ -78,5 +78,54 @@ fn ring(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, parse, ring);
+/// A whole call between two endpoints, from INVITE to the 200 of its BYE: what a core could set up and take down a second.
+fn whole(c: &mut Criterion) {
+    let now = Instant::now();
+    let at = |host: u8| ([192, 0, 2, host], 5060).into();
+    let flow = |local, remote| Flow { transport: Transport::Udp, local: at(local), remote: at(remote), connection: 0 };
+    let body = INVITE.split_once("\r\n\r\n").map(|(_, body)| body).expect("an empty line ends the head");
+    let uri = |text: &str| text.parse::<sip_stack::Uri>().expect("a SIP URI");
+    c.bench_function("sip/a call set up and taken down, both ends", |b| {
+        b.iter_batched(
+            || [Endpoint::new(EndpointConfig::default(), 1), Endpoint::new(EndpointConfig::default(), 2)],
+            |mut ends| {
+                let from = NameAddr::new(uri("sip:caller@192.0.2.1"));
+                ends[0].invite(now, Outgoing::new(uri("sip:demo@192.0.2.2"), from, flow(1, 2), body));
+                let mut ended = false;
+                loop {
+                    let mut quiet = true;
+                    for (from, to, way) in [(0, 1, flow(2, 1)), (1, 0, flow(1, 2))] {
+                        while let Some(transmit) = ends[from].poll_transmit() {
+                            quiet = false;
+                            ends[to].handle_receive(now, way, &transmit.bytes);
+                        }
+                    }
+                    while let Some(event) = ends[1].poll_event() {
+                        match event {
+                            Event::Incoming { call, .. } => {
+                                ends[1].ring(now, call, None);
+                                ends[1].answer(now, call, body.to_owned()).expect("an INVITE waits");
+                            }
+                            Event::Ended { .. } => ended = true,
+                            _ => {}
+                        }
+                    }
+                    while let Some(event) = ends[0].poll_event() {
+                        if let Event::Answered { call, .. } = event {
+                            ends[0].end(now, call);
+                        }
+                    }
+                    if quiet {
+                        break;
+                    }
+                }
+                assert!(ended, "the call was not taken down");
+                ends
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(benches, parse, ring, whole);
 criterion_main!(benches);

@@ -38,6 +38,7 @@ CREATE TABLE trunk_status (
     node_id TEXT NOT NULL,
     state TEXT NOT NULL,
     detail TEXT,
+    sip_status BIGINT,
     rtt_ms BIGINT,
     registered_until BIGINT,
     checked_at BIGINT NOT NULL,

@@ -135,12 +135,13 @@ CREATE TABLE call_analyses (
 CREATE TABLE sip_messages (
     call_id TEXT NOT NULL,
     n BIGINT NOT NULL,
-    leg_id TEXT NOT NULL,
+    sip_call_id TEXT NOT NULL,
     at_us BIGINT NOT NULL,
     outgoing BIGINT NOT NULL,
-    peer TEXT NOT NULL,
     transport TEXT NOT NULL,
-    bytes_b64 TEXT NOT NULL,
+    local TEXT NOT NULL,
+    peer TEXT NOT NULL,
+    message TEXT NOT NULL,
     PRIMARY KEY (call_id, n)
 );
 

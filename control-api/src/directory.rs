@@ -26,6 +26,21 @@ pub struct RouteQuery {
     pub source: SocketAddr,
     /// Extension headers, for rules that look at them.
     pub headers: Vec<(String, String)>,
+    /// Whom a trusted hop on the way says who calls and who was called first.
+    pub identity: Identity,
+    /// The trunk whose credentials the caller has shown.
+    pub proven: Option<TrunkId>,
+}
+
+/// What an INVITE says of its caller beside From; whether it counts is the trunk's to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user part of P-Asserted-Identity, else of Remote-Party-ID.
+    pub asserted: Option<Pii<String>>,
+    /// The caller wishes not to be named (RFC 3323, RFC 3325 §7).
+    pub private: bool,
+    /// The user part of whom the call was meant for before it was diverted: Diversion, else History-Info.
+    pub diverted_from: Option<Pii<String>>,
 }
 
 /// Who answers.
@@ -51,6 +66,8 @@ pub struct Route {
     pub from: Option<E164>,
     /// For the agent's texts: those of the rule, and headers that the trunk maps.
     pub variables: Map<String, Value>,
+    /// The caller wishes not to be named, and the trunk honours that: no row shows more than `anonymous`.
+    pub withheld: bool,
     /// How many calls there may be beside it.
     pub bounds: Bounds,
 }
@@ -80,6 +97,7 @@ impl Route {
             to: None,
             from: None,
             variables: Map::new(),
+            withheld: false,
             bounds: Bounds::default(),
         }
     }
@@ -99,6 +117,9 @@ pub enum Refused {
     /// No trunk with this source address.
     #[error("unknown source")]
     UnknownSource,
+    /// The trunk's credentials were not shown.
+    #[error("credentials are wanted")]
+    Unproven,
     /// The caller is blocked.
     #[error("blocked caller")]
     Blocked,
@@ -127,6 +148,7 @@ impl Refused {
     pub const fn sip_status(self) -> u16 {
         match self {
             Self::UnknownNumber | Self::UnknownSource => 404,
+            Self::Unproven => 401,
             Self::Blocked => 603,
             Self::NoCredit => 480,
             Self::Concurrency => 486,
@@ -141,6 +163,7 @@ impl Refused {
         match self {
             Self::UnknownNumber | Self::Rejected(_) => EndedReason::NoAgent,
             Self::UnknownSource | Self::Blocked => EndedReason::ForbiddenDestination,
+            Self::Unproven => EndedReason::AuthFailed,
             Self::NoCredit => EndedReason::InsufficientCredit,
             Self::Concurrency => EndedReason::Concurrency,
             Self::NoCapacity | Self::StoreUnavailable => EndedReason::NoCapacity,

@@ -43,14 +43,14 @@ pub use agents::{
 };
 pub use auth::{AuthSettings, OauthProvider, Registration};
 pub use background::{Background, BackgroundSettings};
-pub use directory::{Bounds, Directory, Refused, Route, RouteQuery};
+pub use directory::{Bounds, Directory, Identity, Refused, Route, RouteQuery};
 pub use files::{Exporter, FilesSettings};
 pub use http::{App, openapi, router};
 pub use invariants::{Broken, INVARIANTS, Invariant};
 pub use jobs::{Context, Fault, Handler, Job, NewJob, enqueue};
 pub use journal::{
     Ended, Entry, Journal, JournalCounts, JournalSettings, LegState, NewCall, Orphan, RecordingStage, RecordingState,
-    TransferState,
+    SipMessage, SipTrace, TransferState,
 };
 pub use mail::{GatewayError, MailSettings, NewMail, Queued, Sender, SmtpTls, queue as queue_mail};
 pub use money::{
@@ -65,8 +65,9 @@ pub use outbox::{EventsSettings, Hub, LiveEvent, NatsSettings, NewEvent, Webhook
 pub use people::Purge as TenantPurge;
 pub use retention::Retention;
 pub use routing::{
-    CarrierSettings, Destination, Hop, Network, NoPlan, NotANetwork, Plan, PlanQuery, RoutingSettings, StoreDirectory,
-    TelnyxSettings, Transport, TwilioSettings, number_orders, permits,
+    Binding, CarrierSettings, Destination, Gate, Hop, Line, Login, Manners, Network, NoPlan, NotANetwork, Plan,
+    PlanQuery, Prack, RoutingSettings, Sighting, StoreDirectory, TelnyxSettings, Transport, TwilioSettings,
+    number_orders, permits,
 };
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};

@@ -54,6 +54,8 @@ pub enum ConfigError {
 pub struct Config {
     /// SIP listeners.
     pub sip: Sip,
+    /// Sources that only knock.
+    pub guard: Guard,
     /// RTP ports and threads.
     pub rtp: Rtp,
     /// The HTTP API.
@@ -98,13 +100,78 @@ pub struct Sip {
     pub udp: String,
     /// Where to listen on TCP; "" = not at all.
     pub tcp: String,
+    /// Where to listen on TLS; "" = not at all.
+    pub tls: String,
+    /// Where to listen for WebSockets; "" = not at all.
+    pub ws: String,
+    /// Where to listen for WebSockets inside TLS; "" = not at all.
+    pub wss: String,
+    /// Our certificate chain in PEM.
+    pub tls_certificate: PathBuf,
+    /// Its key in PEM.
+    pub tls_key: PathBuf,
+    /// Whose certificates those who connect must show, in PEM; "" = they need none.
+    pub tls_client_ca: PathBuf,
+    /// Whose certificates are believed when we connect, in PEM; "" = the public authorities.
+    pub tls_ca: PathBuf,
     /// What `Server` and `User-Agent` say; "" = the headers are left out.
     pub user_agent: String,
+    /// The realm of our challenges.
+    pub realm: String,
+    /// The name server to ask, as "192.0.2.53:53"; "" = the system's.
+    pub dns: String,
+    /// Messages kept of each dialog for its trace; 0 = none.
+    pub trace_messages: usize,
+    /// A Homer server that gets a copy of every message, as "192.0.2.9:9060"; "" = none.
+    pub hep: String,
+    /// Our number there.
+    pub hep_node: u32,
 }
 
 impl Default for Sip {
     fn default() -> Self {
-        Self { udp: "0.0.0.0:5060".into(), tcp: "0.0.0.0:5060".into(), user_agent: "Sidetone".into() }
+        let here = || "0.0.0.0:5060".to_owned();
+        let nowhere = String::new;
+        let no_file = PathBuf::new;
+        Self {
+            udp: here(),
+            tcp: here(),
+            tls: nowhere(),
+            ws: nowhere(),
+            wss: nowhere(),
+            tls_certificate: no_file(),
+            tls_key: no_file(),
+            tls_client_ca: no_file(),
+            tls_ca: no_file(),
+            user_agent: "Sidetone".into(),
+            realm: "sidetone".into(),
+            dns: String::new(),
+            trace_messages: 60,
+            hep: String::new(),
+            hep_node: 1,
+        }
+    }
+}
+
+/// `[guard]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guard {
+    /// Whether sources that only knock are shut out.
+    pub enabled: bool,
+    /// Refusals after which a source's further requests are not answered.
+    pub throttle_after: u32,
+    /// Refusals after which nothing of a source is read.
+    pub ban_after: u32,
+    /// Time in which one refusal is forgotten, in ms.
+    pub forget_ms: u64,
+    /// How long a source is shut out, in s.
+    pub ban_s: u64,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { enabled: true, throttle_after: 20, ban_after: 60, forget_ms: 3000, ban_s: 600 }
     }
 }
 
@@ -272,6 +339,16 @@ pub struct Checked {
     pub sip_udp: Vec<SocketAddr>,
     /// SIP over TCP.
     pub sip_tcp: Vec<SocketAddr>,
+    /// SIP over TLS.
+    pub sip_tls: Vec<SocketAddr>,
+    /// SIP over WebSockets.
+    pub sip_ws: Vec<SocketAddr>,
+    /// SIP over WebSockets inside TLS.
+    pub sip_wss: Vec<SocketAddr>,
+    /// The name server, if one is given.
+    pub dns: Option<SocketAddr>,
+    /// The Homer server, if there is one.
+    pub hep: Option<SocketAddr>,
     /// RTP ports.
     pub rtp_ports: RangeInclusive<u16>,
     /// Address for SDP, if it is given.
@@ -338,9 +415,17 @@ impl Config {
     pub fn check(&self) -> Result<Checked, ConfigError> {
         let sip_udp = listeners("sip.udp", &self.sip.udp)?;
         let sip_tcp = listeners("sip.tcp", &self.sip.tcp)?;
-        if sip_udp.is_empty() && sip_tcp.is_empty() {
+        let sip_tls = listeners("sip.tls", &self.sip.tls)?;
+        let (sip_ws, sip_wss) = (listeners("sip.ws", &self.sip.ws)?, listeners("sip.wss", &self.sip.wss)?);
+        if [&sip_udp, &sip_tcp, &sip_tls, &sip_ws, &sip_wss].iter().all(|addresses| addresses.is_empty()) {
             return Err(value("sip.udp", &self.sip.udp, "no SIP listener at all; set sip.udp or sip.tcp"));
         }
+        self.check_sip(!(sip_tls.is_empty() && sip_wss.is_empty()))?;
+        let at = |key, text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| value(key, text, "expected address:port, as 192.0.2.9:9060")),
+        };
+        let (dns, hep) = (at("sip.dns", &self.sip.dns)?, at("sip.hep", &self.sip.hep)?);
         let rtp_address = match self.rtp.address.as_str() {
             "" => None,
             text => Some(text.parse::<IpAddr>().map_err(|error| value("rtp.address", text, error))?),
@@ -372,7 +457,44 @@ impl Config {
             private.push(network("routing.private_networks", text)?);
         }
         let (rtp_ports, store_down) = (ports(&self.rtp.ports)?, when_down(&self.store.down)?);
-        Ok(Checked { sip_udp, sip_tcp, rtp_ports, rtp_address, http, trusted, private, store_down })
+        Ok(Checked {
+            sip_udp,
+            sip_tcp,
+            sip_tls,
+            sip_ws,
+            sip_wss,
+            dns,
+            hep,
+            rtp_ports,
+            rtp_address,
+            http,
+            trusted,
+            private,
+            store_down,
+        })
+    }
+
+    fn check_sip(&self, secure: bool) -> Result<(), ConfigError> {
+        let Sip { tls_certificate, tls_key, realm, trace_messages, .. } = &self.sip;
+        let unset = |path: &Path| path.as_os_str().is_empty();
+        if secure && unset(tls_certificate) {
+            return Err(value("sip.tls_certificate", "", "sip.tls and sip.wss need a certificate, in PEM"));
+        }
+        if unset(tls_certificate) != unset(tls_key) {
+            return Err(value("sip.tls_key", tls_key.display(), "certificate and key go together"));
+        }
+        let plain = |letter: char| !letter.is_control() && letter != '"' && letter != '\\';
+        if realm.is_empty() || !realm.chars().all(plain) {
+            return Err(value("sip.realm", realm, "a word without quotes"));
+        }
+        if *trace_messages > 10_000 {
+            return Err(value("sip.trace_messages", trace_messages, "at most 10000"));
+        }
+        let Guard { throttle_after, ban_after, .. } = self.guard;
+        if throttle_after == 0 || ban_after < throttle_after {
+            return Err(value("guard.ban_after", ban_after, "at least guard.throttle_after, which is at least 1"));
+        }
+        Ok(())
     }
 
     /// Media threads: as configured, or one for each two cores.
@@ -422,8 +544,8 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
     Ok(first..=last)
 }
 
-fn value(key: &'static str, value: &str, reason: impl ToString) -> ConfigError {
-    ConfigError::Value { key, value: value.to_owned(), reason: reason.to_string() }
+fn value(key: &'static str, value: impl ToString, reason: impl ToString) -> ConfigError {
+    ConfigError::Value { key, value: value.to_string(), reason: reason.to_string() }
 }
 
 /// Lays one table over another, sections into sections.
@@ -531,6 +653,11 @@ mod tests {
     fn a_wrong_value_names_key_value_and_reason() {
         for (name, text, key) in [
             ("SIDETONE__SIP__UDP", "nowhere", "sip.udp"),
+            ("SIDETONE__SIP__TLS", "0.0.0.0:5061", "sip.tls_certificate"),
+            ("SIDETONE__SIP__TLS_KEY", "key.pem", "sip.tls_key"),
+            ("SIDETONE__SIP__HEP", "homer", "sip.hep"),
+            ("SIDETONE__SIP__REALM", "a \"b\"", "sip.realm"),
+            ("SIDETONE__GUARD__BAN_AFTER", "1", "guard.ban_after"),
             ("SIDETONE__RTP__PORTS", "5-3", "rtp.ports"),
             ("SIDETONE__HTTP__LISTEN", "8080", "http.listen"),
             ("SIDETONE__STORE__URL", "mysql://x", "store.url"),

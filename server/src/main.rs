@@ -12,6 +12,7 @@ mod logging;
 mod phone;
 mod serve;
 mod shutdown;
+mod trunks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

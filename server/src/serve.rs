@@ -10,16 +10,18 @@ use control_api::{
 use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
 use pipeline::voice_thread::Voice;
-use sip_stack::EndpointConfig;
+use sip_stack::{BouncerConfig, EndpointConfig};
 use wire::media::{Media, MediaConfig};
-use wire::sip::SipConfig;
+use wire::sip::{Resolver, SipConfig, SipHandle, TlsConfig, TraceConfig};
 
 use crate::agents::Machines;
 use crate::call::desk::{Desk, Parts};
 use crate::call::record::{Recorder, salvage};
+use crate::call::traces::Traces;
 use crate::config;
 use crate::house::House;
-use crate::shutdown::Signals;
+use crate::shutdown::{HangUps, Signals};
+use crate::trunks::{self, Challenger, Trunks};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -94,11 +96,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let http = tokio::net::TcpListener::bind(checked.http)
         .await
         .map_err(|error| format!("http.listen {}: {error}", checked.http))?;
-    let user_agent = Some(house.config.sip.user_agent.clone()).filter(|name| !name.is_empty());
-    let endpoint = EndpointConfig { user_agent, ..EndpointConfig::default() };
-    let (sip, events) =
-        wire::sip::bind(SipConfig { udp: checked.sip_udp, tcp: checked.sip_tcp, endpoint, ..SipConfig::default() })
-            .await?;
+    let traces = Traces::new(journal.clone(), house.config.sip.trace_messages > 0);
+    let (sip, events) = wire::sip::bind(sip_config(&house, &traces)).await?;
+    reload_on_hang_up(&sip)?;
     let media = Media::start(MediaConfig {
         threads: house.config.media_threads(),
         bind: std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -118,13 +118,24 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         auth: house.config.auth.clone(),
     };
     let hello = hello(&house, first.new_key.filter(|_| key.is_none()).as_deref());
-    let directory = StoreDirectory::open(store.clone(), checked.private.clone()).await?;
     let tools = ToolClient::new(sender.outward().clone());
     let shelves = Shelves::new(store.clone());
-    let (node_name, boot) = (house.node.clone(), house.boot);
     let machines =
         Machines { files: house.agents.clone(), demo: house.config.agents.demo.clone(), speech: speech.clone() };
+    let (node_name, boot) = (house.node.clone(), house.boot);
+    let directory = StoreDirectory::open(store.clone(), checked.private.clone(), Some(seal.clone())).await?;
+    let (trunks, keeper) = Trunks::start(trunks::Parts {
+        sip: sip.clone(),
+        resolver: resolver(&house)?,
+        directory: directory.clone(),
+        private: checked.private.clone(),
+        trusted: checked.trusted.clone(),
+        node: house.node.clone(),
+    });
     let desk = Desk::new(Parts {
+        trunks,
+        challenger: Challenger::new(&house.config.sip.realm),
+        traces,
         directory,
         store: store.clone(),
         journal: journal.clone(),
@@ -179,6 +190,8 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     let signal = signals.next().await;
     tracing::info!(signal, calls = desk.live_calls(), "draining");
     desk.set_draining(true);
+    // Whoever is not registered any more is sent no more calls.
+    let leaving = tokio::spawn(keeper.stop());
     let patience = tokio::time::sleep(drain);
     tokio::pin!(patience);
     while desk.live_calls() > 0 {
@@ -194,7 +207,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let _ = stop.send(());
+    let _ = leaving.await;
     let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
+    let _ = desk.sip.hand_over_traces().await;
     calls.abort();
     sweeper.abort();
     if tokio::time::timeout(Duration::from_secs(10), journal.flush()).await.is_err() {
@@ -203,6 +218,69 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     background.stop(Duration::from_secs(5)).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where SIP is spoken, and how.
+fn sip_config(house: &House, traces: &Traces) -> SipConfig {
+    let (sip, guard, checked) = (&house.config.sip, &house.config.guard, &house.checked);
+    let given = |path: &std::path::Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
+    let bouncer = guard.enabled.then(|| BouncerConfig {
+        throttle_after: guard.throttle_after,
+        ban_after: guard.ban_after,
+        forget_one: Duration::from_millis(guard.forget_ms),
+        ban: Duration::from_secs(guard.ban_s),
+        exempt: checked.trusted.iter().map(|network| (network.base(), network.bits())).collect(),
+    });
+    SipConfig {
+        udp: checked.sip_udp.clone(),
+        tcp: checked.sip_tcp.clone(),
+        tls: checked.sip_tls.clone(),
+        ws: checked.sip_ws.clone(),
+        wss: checked.sip_wss.clone(),
+        certificates: TlsConfig {
+            certificate: sip.tls_certificate.clone(),
+            key: sip.tls_key.clone(),
+            client_roots: given(&sip.tls_client_ca),
+            roots: given(&sip.tls_ca),
+        },
+        trace: TraceConfig {
+            messages: sip.trace_messages,
+            sink: Some(traces.sink()),
+            hep: checked.hep,
+            hep_node: sip.hep_node,
+        },
+        endpoint: EndpointConfig {
+            user_agent: Some(sip.user_agent.clone()).filter(|name| !name.is_empty()),
+            bouncer,
+            ..EndpointConfig::default()
+        },
+    }
+}
+
+/// Certificates are read again on SIGHUP; what cannot be used is told, and everything stays as it was.
+fn reload_on_hang_up(sip: &SipHandle) -> Result<(), Failure> {
+    let (mut hang_ups, sip) = (HangUps::listen()?, sip.clone());
+    tokio::spawn(async move {
+        loop {
+            hang_ups.next().await;
+            match sip.reload_tls() {
+                Ok(()) => tracing::info!("certificates were read again"),
+                Err(error) => tracing::error!(%error, "certificates stay as they were"),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Who finds hosts. Without a configuration of the system's only addresses and given servers are found.
+fn resolver(house: &House) -> Result<Resolver, Failure> {
+    if let Some(server) = house.checked.dns {
+        return Ok(Resolver::with_server(server)?);
+    }
+    Ok(Resolver::system().or_else(|error| {
+        tracing::warn!(%error, "no name server: hosts of trunks are found by their addresses only (sip.dns)");
+        Resolver::with_server(std::net::SocketAddr::from(([127, 0, 0, 1], 53)))
+    })?)
 }
 
 /// Calls that an earlier run left behind are closed with their evidence, and their recordings described as they are.

@@ -68,6 +68,12 @@ impl Api {
         serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// GET below `/api/v1/`, whatever the status.
+    pub async fn fetch(&self, path: &str) -> Value {
+        let (_, body) = self.ask(Method::GET, &format!("/api/v1/{path}"), None).await;
+        serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// POST below `/api/v1/`; anything but success fails the test.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         let (status, answer) = self.ask(Method::POST, &format!("/api/v1/{path}"), Some(body)).await;
@@ -185,6 +191,19 @@ impl Api {
     /// The events of a call, oldest first.
     pub async fn events(&self, id: &str) -> Vec<Value> {
         list(self.get(&format!("calls/{id}/events?limit=200")).await)
+    }
+
+    /// The SIP messages of a call that has ended, once they are stored.
+    pub async fn trace(&self, id: &str) -> Vec<Value> {
+        let began = Instant::now();
+        loop {
+            let mut trace = self.fetch(&format!("calls/{id}/trace")).await;
+            if let Value::Array(messages) = trace["messages"].take() {
+                return messages;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "no trace: {trace:#}");
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// What callers booked.

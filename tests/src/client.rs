@@ -24,14 +24,21 @@ impl Sipp {
     /// Calls `sip:to@server`, as often as [`Sipp::calls`] says or once.
     #[must_use]
     pub fn new(server: &Sidetone, scenario: &str, to: &str) -> Self {
+        Self::between(server, server.sip, IpAddr::from([127, 0, 0, 1]), scenario, to)
+    }
+
+    /// The same between two addresses of one's choice.
+    #[must_use]
+    pub fn between(server: &Sidetone, remote: SocketAddr, local: IpAddr, scenario: &str, to: &str) -> Self {
+        let local = local.to_string();
         let scenario = workspace().join("tests/sipp").join(scenario);
         let mut command = Command::new("sipp");
         // Its own log names lie where it runs.
         command
-            .arg(server.sip.to_string())
+            .arg(remote.to_string())
             .arg("-sf")
             .arg(scenario)
-            .args(["-s", to, "-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin", "-trace_err"])
+            .args(["-s", to, "-i", &local, "-mi", &local, "-nostdin", "-trace_err"])
             .args(["-error_file", "sipp-errors.log", "-timeout", "140"])
             .current_dir(server.dir())
             .kill_on_drop(true);
@@ -66,6 +73,7 @@ impl Sipp {
 pub struct Baresip {
     dir: PathBuf,
     uri: String,
+    account: String,
 }
 
 impl Baresip {
@@ -89,10 +97,25 @@ impl Baresip {
                 microphone.display(),
             ),
         );
-        write("accounts", format!("<sip:{from}@{address}>;regint=0;audio_codecs=PCMU,PCMA\n"));
+        let account = format!("<sip:{from}@{address}>;regint=0;audio_codecs=PCMU,PCMA\n");
+        write("accounts", account.clone());
         write("contacts", String::new());
         let uri = format!("sip:{to}@{}", SocketAddr::new(address, server.sip.port()));
-        Self { dir, uri }
+        Self { dir, uri, account }
+    }
+
+    /// Speaks TLS to this port, and believes this certificate.
+    #[must_use]
+    pub fn over_tls(mut self, port: u16, certificate: &Path) -> Self {
+        let write = |name: &str, text: String| {
+            fs::write(self.dir.join(name), text).expect("the temporary folder can be written");
+        };
+        let config = fs::read_to_string(self.dir.join("config")).unwrap_or_default();
+        write("config", format!("sip_cafile {}\n{config}", certificate.display()));
+        write("accounts", self.account.replace(">;", ";transport=tls>;"));
+        let host = self.uri.rsplit_once(':').map_or(self.uri.as_str(), |(host, _)| host);
+        self.uri = format!("{host}:{port};transport=tls");
+        self
     }
 
     /// Calls and stays on the line for so long; gives what baresip wrote.

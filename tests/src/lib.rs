@@ -7,6 +7,7 @@ mod api;
 mod client;
 pub mod flite;
 mod home;
+pub mod kamailio;
 mod line;
 mod phone;
 #[allow(dead_code, reason = "the suite of the control plane shares one cluster, here each test has its own")]

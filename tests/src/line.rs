@@ -1,6 +1,6 @@
 //! SIP and RTP by hand: literal text and bytes, so that a test can send what no stack would.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -26,6 +26,12 @@ impl Sip {
     /// A socket for this server.
     pub async fn towards(server: SocketAddr) -> Self {
         Self { socket: loopback().await, server }
+    }
+
+    /// A socket on this address of ours for a server at that one.
+    pub async fn between(local: IpAddr, server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((local, 0)).await.expect("the address has a free port");
+        Self { socket, server }
     }
 
     /// Where answers come to.

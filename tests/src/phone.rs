@@ -34,10 +34,16 @@ impl Phone {
     /// A call to `sip:to@server` from `sip:from@…`.
     #[must_use]
     pub fn new(server: &Sidetone, to: &str, from: &str) -> Self {
+        Self::to(server, &server.uri(to), from)
+    }
+
+    /// A call to any URI from `sip:from@…`; what it hears is kept in the server's folder.
+    #[must_use]
+    pub fn to(server: &Sidetone, uri: &str, from: &str) -> Self {
         let save = server.dir().join(format!("phone-{from}.wav"));
         let mut command = Command::new(binary("sidetone"));
         command
-            .args(["call", &server.uri(to), "--json", "--from", from, "--save"])
+            .args(["call", uri, "--json", "--from", from, "--save"])
             .arg(&save)
             .current_dir(workspace())
             .env_remove("SIDETONE_API_KEY")

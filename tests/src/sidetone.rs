@@ -100,6 +100,27 @@ impl Plan {
         self.set("SIP__UDP", &both).set("AGENTS__TRUSTED", &format!("[\"{address}\"]"))
     }
 
+    /// Takes SIP on this address, too, and does not trust it.
+    #[must_use]
+    pub fn heard_at(self, address: IpAddr) -> Self {
+        self.also_at(address).set("AGENTS__TRUSTED", "[]")
+    }
+
+    /// Takes SIP over TLS on this address, with a certificate of its own in the server's folder; gives the port and the certificate.
+    #[must_use]
+    pub fn secure(self, address: IpAddr) -> (Self, u16, PathBuf) {
+        let made = rcgen::generate_simple_self_signed([address.to_string()]).expect("a certificate can be made");
+        let (certificate, key) = (self.dir.join("server.pem"), self.dir.join("server.key"));
+        fs::write(&certificate, made.cert.pem()).expect("the temporary folder can be written");
+        fs::write(&key, made.signing_key.serialize_pem()).expect("the temporary folder can be written");
+        let port = free_port();
+        let plan = self
+            .set("SIP__TLS", &SocketAddr::new(address, port).to_string())
+            .set("SIP__TLS_CERTIFICATE", &certificate.display().to_string())
+            .set("SIP__TLS_KEY", &key.display().to_string());
+        (plan, port, certificate)
+    }
+
     /// The server's folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -247,7 +268,7 @@ impl Drop for Sidetone {
 }
 
 /// A port that is free on UDP and TCP, below those that the system gives away by itself.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(7000);
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);

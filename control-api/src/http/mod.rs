@@ -212,6 +212,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::recording::signed))
         .routes(routes!(routes::records::events))
         .routes(routes!(routes::records::latency))
+        .routes(routes!(routes::trace::trace))
         .routes(routes!(routes::events::list))
         .routes(routes!(routes::analysis::summary))
         .routes(routes!(routes::analysis::analyze))

@@ -1,5 +1,7 @@
 //! What can be written about a call.
 
+use std::net::SocketAddr;
+
 use domain::{
     AgentId, BootId, CallId, Channel, Direction, EndedReason, NumberId, Pii, RecordingId, Status, TenantId, TrunkId,
     Turn, event::Name,
@@ -39,6 +41,8 @@ pub enum Entry {
     Leg(Box<LegState>),
     /// Where a transfer stands. One of the events `call.transfer.*`.
     Transfer(Box<TransferState>),
+    /// What was said on the wire, once it is over. No event.
+    Trace(Box<SipTrace>),
     /// What the call used; each thing and provider counts once. Written before its end.
     Used(Vec<Used>),
     /// The call was admitted without a lease, because the store was away. It gets one now.
@@ -140,6 +144,34 @@ pub struct RecordingState {
     pub bytes: Option<u64>,
     /// SHA-256 of the file in hex, once known.
     pub sha256: Option<String>,
+}
+
+/// The SIP messages of one dialog of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipTrace {
+    /// Its Call-ID.
+    pub sip_call_id: String,
+    /// How many older messages were let go.
+    pub dropped: u32,
+    /// Oldest first.
+    pub messages: Vec<SipMessage>,
+}
+
+/// One SIP message; whatever opens a door is blanked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipMessage {
+    /// Unix time, µs.
+    pub at_us: i64,
+    /// We sent it.
+    pub outgoing: bool,
+    /// `UDP`, `TCP`, `TLS`, `WS` or `WSS`.
+    pub transport: String,
+    /// Our socket address.
+    pub local: SocketAddr,
+    /// The other's.
+    pub peer: SocketAddr,
+    /// The message.
+    pub text: String,
 }
 
 /// How far a recording is.

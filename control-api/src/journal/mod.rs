@@ -18,7 +18,9 @@ use std::{
 use domain::CallId;
 use tokio::sync::{mpsc, oneshot};
 
-pub use entry::{Ended, Entry, LegState, NewCall, Orphan, RecordingStage, RecordingState, TransferState};
+pub use entry::{
+    Ended, Entry, LegState, NewCall, Orphan, RecordingStage, RecordingState, SipMessage, SipTrace, TransferState,
+};
 pub(crate) use writer::{Stamped, apply, is_refusal, tell};
 
 use crate::{Store, time::now_ms};
@@ -26,7 +28,7 @@ use crate::{Store, time::now_ms};
 /// Bounds of a journal.
 #[derive(Clone, Copy, Debug)]
 pub struct JournalSettings {
-    /// Entries kept in memory while the database is away. Turns and events are dropped beyond it, the entries of a call's life
+    /// Entries kept in memory while the database is away. Turns, events and traces are dropped beyond it, the entries of a call's life
     /// (created, status, recording, ended) only beyond a quarter more.
     pub capacity: usize,
     /// Entries of one transaction.
@@ -97,7 +99,7 @@ impl Journal {
     /// Notes an entry; never waits. Its event carries the time of this call.
     pub fn write(&self, call: CallId, entry: Entry) {
         let reserve = match entry {
-            Entry::Turn(_) | Entry::Event { .. } => 0,
+            Entry::Turn(_) | Entry::Event { .. } | Entry::Trace(_) => 0,
             _ => self.capacity / 4,
         };
         if self.counters.backlog.load(Relaxed) >= self.capacity + reserve {

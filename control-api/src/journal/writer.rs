@@ -14,8 +14,8 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 
 use super::{
-    Counters, Ended, Entry, JournalSettings, LegState, Message, NewCall, RecordingStage, RecordingState, TransferState,
-    bill,
+    Counters, Ended, Entry, JournalSettings, LegState, Message, NewCall, RecordingStage, RecordingState, SipTrace,
+    TransferState, bill,
 };
 use crate::{
     money::{cost, lease, ledger::Purse},
@@ -248,6 +248,10 @@ async fn write(
         }
         Entry::Transfer(transfer) => {
             self::transfer(db, id, head, transfer, stamped.at_ms).await?;
+            Ok(true)
+        }
+        Entry::Trace(trace) => {
+            self::trace(db, id, trace).await?;
             Ok(true)
         }
         Entry::Used(used) => {
@@ -618,6 +622,31 @@ async fn transfer(
         .execute(&mut *db)
         .await?;
     emit(head, transfer.name, &transfer.data, at_ms);
+    Ok(())
+}
+
+/// The messages of a dialog, behind those of the call's dialogs before.
+async fn trace(db: &mut AnyConnection, id: &str, trace: &SipTrace) -> Result<(), sqlx::Error> {
+    let last = sqlx::query("SELECT COALESCE(MAX(n), 0) FROM sip_messages WHERE call_id = $1").bind(id);
+    let last: i64 = last.fetch_one(&mut *db).await?.try_get(0)?;
+    let first = last + 1 + i64::from(trace.dropped);
+    for (n, message) in (first..).zip(&trace.messages) {
+        sqlx::query(
+            "INSERT INTO sip_messages (call_id, n, sip_call_id, at_us, outgoing, transport, local, peer, message)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(id)
+        .bind(n)
+        .bind(storable(&trace.sip_call_id))
+        .bind(message.at_us)
+        .bind(i64::from(message.outgoing))
+        .bind(&message.transport)
+        .bind(message.local.to_string())
+        .bind(message.peer.to_string())
+        .bind(storable(&message.text))
+        .execute(&mut *db)
+        .await?;
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -19,12 +20,13 @@ use sqlx::Row as _;
 use super::{
     Network,
     document::{Action, ActionKind, Decision, Routing, Version},
+    lines::contact_user,
     rule::{self, Arrival, Party, header},
     snapshot::{Number, Snapshot, TrunkEntry, fingerprint},
     stand_in,
     trunk::{CallerIdFrom, InboundMode},
 };
-use crate::{Refused, Route, RouteQuery, Store, directory::Bounds, now_ms};
+use crate::{NodeKey, Refused, Route, RouteQuery, Store, directory::Bounds, now_ms};
 
 /// How often other nodes' changes are looked for.
 pub(crate) const POLL: Duration = Duration::from_secs(5);
@@ -44,12 +46,20 @@ struct Inner {
     seen: AtomicU64,
     reading: tokio::sync::Mutex<()>,
     agents: Mutex<HashMap<(AgentId, i64), Arc<AgentSpec>>>,
+    /// Opens the trunks' passwords.
+    seal: Option<NodeKey>,
+    /// Where the names of gateways lead, for those that name no network.
+    learned: RwLock<HashMap<TrunkId, Vec<IpAddr>>>,
 }
 
 impl StoreDirectory {
     /// One that knows nothing yet and reads when it is asked, and again after each change on this node; nobody looks what other
     /// nodes change.
     pub fn new(store: Store, private: Vec<Network>) -> Self {
+        Self::with(store, private, None)
+    }
+
+    fn with(store: Store, private: Vec<Network>, seal: Option<NodeKey>) -> Self {
         Self(Arc::new(Inner {
             store,
             private,
@@ -57,16 +67,18 @@ impl StoreDirectory {
             seen: AtomicU64::new(u64::MAX),
             reading: tokio::sync::Mutex::default(),
             agents: Mutex::default(),
+            seal,
+            learned: RwLock::default(),
         }))
     }
 
     /// Reads everything once and keeps it fresh until the last clone is dropped. `private` are the networks that calls may go to
-    /// though they are not public.
+    /// though they are not public; `seal` opens the passwords of trunks, which otherwise are as if there were none.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn open(store: Store, private: Vec<Network>) -> Result<Self, sqlx::Error> {
-        let directory = Self::new(store, private);
+    pub async fn open(store: Store, private: Vec<Network>, seal: Option<NodeKey>) -> Result<Self, sqlx::Error> {
+        let directory = Self::with(store, private, seal);
         directory.read().await?;
         let weak = Arc::downgrade(&directory.0);
         tokio::spawn(async move {
@@ -126,10 +138,28 @@ impl StoreDirectory {
 
     async fn read(&self) -> Result<(), sqlx::Error> {
         let seen = self.0.store.changes();
-        let snapshot = Arc::new(Snapshot::read(self.0.store.pool()).await?);
+        let snapshot = Arc::new(Snapshot::read(self.0.store.pool(), self.0.seal.as_ref()).await?);
         *self.0.now.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.0.seen.store(seen, Ordering::Release);
         Ok(())
+    }
+
+    pub(super) fn keep_learned(&self, addresses: HashMap<TrunkId, Vec<IpAddr>>) {
+        *self.0.learned.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Trunks whose gateways' names lead to this address. Such an address may be many tenants' at once, as a big carrier's is, so it
+    /// proves less than a network of one's own.
+    fn named<'a>(&self, now: &'a Snapshot, source: IpAddr) -> Vec<&'a TrunkEntry> {
+        let learned = self.0.learned.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = learned
+            .iter()
+            .filter(|(_, addresses)| addresses.contains(&source.to_canonical()))
+            .filter_map(|(id, _)| now.trunks.get(id))
+            .filter(|entry| entry.trunk.takes() && entry.trunk.auth.inbound.mode == InboundMode::Ip)
+            .collect();
+        found.sort_by_key(|entry| (entry.created_at, entry.id));
+        found
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -142,20 +172,45 @@ impl StoreDirectory {
     /// Nobody answers it.
     pub async fn route(&self, query: &RouteQuery) -> Result<Option<Route>, Refused> {
         let now = self.fresh().await;
-        // Longest network first. Until strangers are challenged, a trunk that wants more than an address takes no calls.
-        let trunks: Vec<&TrunkEntry> = now
-            .sources
-            .of(query.source.ip())
-            .filter_map(|id| now.trunks.get(id))
-            .filter(|entry| entry.trunk.auth.inbound.mode == InboundMode::Ip)
+        // Longest network first.
+        let near: Vec<&TrunkEntry> = now.sources.of(query.source.ip()).filter_map(|id| now.trunks.get(id)).collect();
+        let shown = |entry: &TrunkEntry| query.proven == Some(entry.id);
+        let mut trunks: Vec<&TrunkEntry> = near
+            .iter()
+            .copied()
+            .filter(|entry| match entry.trunk.auth.inbound.mode {
+                InboundMode::Ip => true,
+                InboundMode::Digest | InboundMode::IpAndDigest => shown(entry),
+                // Certificates of callers are judged by the listener, for all trunks alike; none of them names a trunk.
+                InboundMode::Mtls => false,
+            })
             .collect();
-        let Some(nearest) = trunks.first() else { return Ok(None) };
-        for entry in &trunks {
+        // A password alone is enough where the trunk says so, wherever the call comes from.
+        let roaming = query.proven.and_then(|id| now.trunks.get(&id));
+        let roaming =
+            roaming.filter(|entry| entry.trunk.takes() && entry.trunk.auth.inbound.mode == InboundMode::Digest);
+        trunks.extend(roaming.filter(|entry| !near.iter().any(|known| known.id == entry.id)));
+        let by_name = if trunks.is_empty() { self.named(&now, query.source.ip()) } else { Vec::new() };
+        if trunks.is_empty() && by_name.is_empty() {
+            let wants = |entry: &&TrunkEntry| match entry.trunk.auth.inbound.mode {
+                InboundMode::Digest => entry.trunk.takes(),
+                InboundMode::IpAndDigest => near.iter().any(|known| known.id == entry.id),
+                InboundMode::Ip | InboundMode::Mtls => false,
+            };
+            // Strangers are asked alike, whether or not the name they would give exists.
+            return if now.trunks.values().any(|entry| wants(&entry)) { Err(Refused::Unproven) } else { Ok(None) };
+        }
+        for entry in trunks.iter().chain(&by_name) {
             let call = Call::read(query, entry);
             let number = call.to.number.as_ref().and_then(|number| now.numbers.get_key_value(number));
             if let Some((e164, number)) = number.filter(|(_, number)| may_call(entry, number)) {
                 return self.at_number(&now, query, entry, &call, e164, number).await.map(Some);
             }
+        }
+        // Of those that share an address, the one whose own contact was called, if there is but one.
+        let mut called = by_name.iter().filter(|entry| is_contact(entry, query));
+        if let (Some(one), None) = (called.next(), called.next()) {
+            trunks.push(one);
         }
         for entry in &trunks {
             let call = Call::read(query, entry);
@@ -171,7 +226,7 @@ impl StoreDirectory {
                 return self.by_choice(&now, query, entry, &call, choice).await.map(Some);
             }
         }
-        tracing::info!(call_id = %query.call, trunk = %nearest.id, to = %query.to, "nobody answers this number on this trunk");
+        tracing::info!(call_id = %query.call, source = %query.source.ip(), to = %query.to, "nobody answers this number on this trunk");
         Err(Refused::UnknownNumber)
     }
 
@@ -370,31 +425,45 @@ impl StoreDirectory {
 struct Call<'a> {
     to: Party<'a>,
     from: Party<'a>,
+    /// The caller wishes not to be named.
+    withheld: bool,
     variables: Map<String, Value>,
 }
 
 impl<'a> Call<'a> {
     fn read(query: &'a RouteQuery, entry: &TrunkEntry) -> Self {
         let identity = &entry.trunk.identity;
-        let pai = header(&query.headers, "P-Asserted-Identity").map(asserted);
+        let asserted = query.identity.asserted.as_ref().map(|who| who.expose().as_str());
         let from = user(query.from.expose());
+        // A registrar sends calls to our contact; whom the caller meant then stands in To.
+        let meant = header(&query.headers, "To").filter(|_| is_contact(entry, query)).map(addressed);
         // The user part may carry parameters of its own (`+1212…;phone-context=…`); who is called is what stands before them.
-        let to = query.to.expose().split(';').next().unwrap_or_default();
+        let to = meant.unwrap_or_else(|| query.to.expose().split(';').next().unwrap_or_default());
+        let withheld = identity.privacy_honour && query.identity.private;
         let from = match identity.caller_id {
+            // The number is for those who are trusted with it; an agent is not one of them (RFC 3325 §7).
+            _ if withheld => "anonymous",
             CallerIdFrom::Number => from,
-            CallerIdFrom::Pai => pai.unwrap_or_default(),
-            CallerIdFrom::Both => pai.unwrap_or(from),
+            CallerIdFrom::Pai => asserted.unwrap_or_default(),
+            CallerIdFrom::Both => asserted.unwrap_or(from),
         };
         let names = entry.trunk.sip.headers_in.iter();
-        let variables = names
-            .filter_map(|(name, variable)| {
-                let value: String = header(&query.headers, name)?.chars().take(500).collect();
-                Some((variable.clone(), Value::String(value)))
-            })
-            .collect();
+        let mut variables = Map::new();
+        if let Some(first) = &query.identity.diverted_from {
+            let first = identity
+                .e164
+                .read(first.expose())
+                .map_or_else(|| first.expose().clone(), |number| number.as_str().into());
+            variables.insert("diverted_from".into(), Value::String(first));
+        }
+        variables.extend(names.filter_map(|(name, variable)| {
+            let value: String = header(&query.headers, name)?.chars().take(500).collect();
+            Some((variable.clone(), Value::String(value)))
+        }));
         Self {
             to: Party { user: to, number: identity.e164.read(to) },
             from: Party { user: from, number: identity.e164.read(from) },
+            withheld,
             variables,
         }
     }
@@ -459,6 +528,11 @@ pub(crate) fn choose(now: &Snapshot, entry: &TrunkEntry, call: &Arrival<'_>) -> 
     Some(Choice { tenant, decision: default.into(), variables: Map::new(), rule: None })
 }
 
+/// Whether a registered trunk's own contact was called.
+fn is_contact(entry: &TrunkEntry, query: &RouteQuery) -> bool {
+    entry.trunk.register.enabled && *query.to.expose() == contact_user(entry)
+}
+
 /// A number is called through its own trunk if it has one, else through any of its tenant's or of the platform's.
 fn may_call(entry: &TrunkEntry, number: &Number) -> bool {
     entry.tenant.is_none_or(|tenant| tenant == number.tenant) && number.trunk.is_none_or(|trunk| trunk == entry.id)
@@ -467,6 +541,7 @@ fn may_call(entry: &TrunkEntry, number: &Number) -> bool {
 fn on_trunk(mut route: Route, entry: &TrunkEntry, call: &Call<'_>) -> Route {
     route.trunk = Some(entry.id);
     route.from.clone_from(&call.from.number);
+    route.withheld = call.withheld;
     route.bounds = Bounds {
         trunk_calls: Some(entry.trunk.limits.max_channels),
         trunk_cps: Some(entry.trunk.limits.max_cps),
@@ -483,8 +558,8 @@ fn user(uri: &str) -> &str {
     user.split([';', ':']).next().unwrap_or_default()
 }
 
-/// The user part of a P-Asserted-Identity value (RFC 3325 §9.1): `"Name" <sip:+1…@host>` or a bare URI.
-fn asserted(value: &str) -> &str {
+/// The user part of a header that names somebody: `"Name" <sip:+1…@host>` or a bare URI.
+fn addressed(value: &str) -> &str {
     let uri = value.rsplit_once('<').map_or(value, |(_, rest)| rest.split('>').next().unwrap_or_default());
     user(uri.trim())
 }
@@ -504,7 +579,7 @@ mod tests {
         ] {
             assert_eq!(user(uri), expected, "{uri}");
         }
-        assert_eq!(asserted("\"A <b>\" <sip:+12125550123@carrier.example>;x=y"), "+12125550123");
-        assert_eq!(asserted("tel:+12125550123"), "+12125550123");
+        assert_eq!(addressed("\"A <b>\" <sip:+12125550123@carrier.example>;x=y"), "+12125550123");
+        assert_eq!(addressed("tel:+12125550123"), "+12125550123");
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod carrier;
 pub(crate) mod directory;
 pub(crate) mod document;
 pub(crate) mod hours;
+mod lines;
 mod network;
 mod plan;
 mod policy;
@@ -19,10 +20,12 @@ pub(crate) mod trunk;
 
 pub use carrier::{CarrierSettings, TelnyxSettings, TwilioSettings, number_orders};
 pub use directory::StoreDirectory;
+pub use lines::{Binding, Gate, Line, Login, Sighting};
 pub use network::{Network, NotANetwork};
-pub use plan::{Hop, NoPlan, Plan, PlanQuery, Transport};
+pub use plan::{Hop, Manners, NoPlan, Plan, PlanQuery, Transport};
 pub use policy::{Destination, permits};
 pub use settings::RoutingSettings;
+pub use trunk::Prack;
 
 /// What is wrong with a document, each with its dotted path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{
     directory::StoreDirectory,
+    lines::Login,
     policy::Destination,
     snapshot::{Number, Snapshot, TrunkEntry},
-    trunk::{CallerIdFrom, Gateway, GatewayTransport, bare},
+    trunk::{CallerIdFrom, GatewayTransport, Prack, bare},
 };
 use crate::{Forbidden, directory::Bounds};
 
@@ -50,6 +51,21 @@ pub struct Plan {
     pub ban: Duration,
     /// How many calls there may be beside it.
     pub bounds: Bounds,
+    /// How the trunk likes its calls; none for a SIP URI that is called directly.
+    pub manners: Option<Manners>,
+}
+
+/// How a trunk likes its calls.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    /// What its challenges are answered with.
+    pub login: Option<Login>,
+    /// How often a session must prove that it lives.
+    pub session_timer: Duration,
+    /// Reliable provisional answers.
+    pub prack: Prack,
+    /// How many hops a call may take.
+    pub max_forwards: u8,
 }
 
 /// One gateway, or the host of a SIP URI.
@@ -59,6 +75,10 @@ pub struct Hop {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Whether the port was named: else the host's own records say where its servers are (RFC 3263).
+    pub named_port: bool,
+    /// The row of the gateway; empty for a SIP URI that is called directly.
+    pub gateway: String,
     /// What carries SIP.
     pub transport: Transport,
     /// Addresses that have been resolved and judged already.
@@ -133,7 +153,17 @@ fn direct(query: &PlanQuery, uri: String, addresses: Vec<SocketAddr>, shown: Opt
         None => query.from.clone(),
     };
     let port = addresses.first().map_or(5060, SocketAddr::port);
-    let hop = Hop { host: String::new(), port, transport, addresses, to: uri.into(), from: None, headers: Vec::new() };
+    let hop = Hop {
+        host: String::new(),
+        port,
+        named_port: true,
+        gateway: String::new(),
+        transport,
+        addresses,
+        to: uri.into(),
+        from: None,
+        headers: Vec::new(),
+    };
     Plan {
         hops: vec![hop],
         from,
@@ -143,6 +173,7 @@ fn direct(query: &PlanQuery, uri: String, addresses: Vec<SocketAddr>, shown: Opt
         next_after: Duration::from_secs(32),
         ban: Duration::ZERO,
         bounds: Bounds::default(),
+        manners: None,
     }
 }
 
@@ -154,7 +185,7 @@ fn over_trunk(now: &Snapshot, query: &PlanQuery, to: &E164, shown: Option<(&E164
     });
     let entry = trunk(now, query, shown.map(|(_, number)| number)).ok_or(NoPlan::NoTrunk)?;
     let trunk = &entry.trunk;
-    let hops = trunk.order(query.call).into_iter().map(|gateway| hop(now, query, entry, gateway, to, shown)).collect();
+    let hops = trunk.order(query.call).into_iter().map(|at| hop(now, query, entry, at, to, shown)).collect();
     Ok(Plan {
         hops,
         from: shown.map(|(e164, _)| e164.as_str().to_owned().into()),
@@ -168,6 +199,12 @@ fn over_trunk(now: &Snapshot, query: &PlanQuery, to: &E164, shown: Option<(&E164
             trunk_cps: Some(trunk.limits.max_cps),
             number_calls: None,
         },
+        manners: Some(Manners {
+            login: Login::of(entry),
+            session_timer: Duration::from_secs(trunk.sip.session_timer_s.into()),
+            prack: trunk.sip.prack,
+            max_forwards: u8::try_from(trunk.sip.max_forwards).unwrap_or(u8::MAX),
+        }),
     })
 }
 
@@ -187,11 +224,12 @@ fn hop(
     now: &Snapshot,
     query: &PlanQuery,
     entry: &TrunkEntry,
-    gateway: &Gateway,
+    at: usize,
     to: &E164,
     shown: Option<(&E164, &Number)>,
 ) -> Hop {
     let trunk = &entry.trunk;
+    let gateway = &trunk.gateways[at];
     let format = &trunk.identity.e164;
     let host = gateway.host.as_str();
     // An IPv6 address stands in brackets in a URI.
@@ -204,7 +242,10 @@ fn hop(
     };
     let domain = trunk.identity.from_domain.clone().unwrap_or_else(|| in_uri.clone());
     let user = match shown {
-        Some((e164, _)) => format.write(e164).trim_start_matches(format.tech_prefix.as_str()).to_owned(),
+        Some((e164, _)) => {
+            let written = format.write(e164);
+            written.strip_prefix(format.tech_prefix.as_str()).unwrap_or(&written).to_owned()
+        }
         None => trunk
             .register
             .contact_user
@@ -225,6 +266,8 @@ fn hop(
     Hop {
         host: bare(host).to_owned(),
         port: gateway.port(),
+        named_port: gateway.port.is_some(),
+        gateway: entry.gateways[at].clone(),
         transport: gateway.transport,
         addresses: Vec::new(),
         to: format!("sip:{}@{in_uri}{port}{transport}", escape(&format.write(to))).into(),

@@ -9,9 +9,11 @@ use sqlx::{AnyPool, Row as _, any::AnyRow};
 use super::{
     document::Routing,
     network::Table,
+    rows::trunks::Secrets,
     rule::{Match, Rule},
-    trunk::Trunk,
+    trunk::{Gateway, Trunk},
 };
+use crate::NodeKey;
 
 /// One state of the installation.
 #[derive(Debug, Default)]
@@ -47,6 +49,9 @@ pub(crate) struct TrunkEntry {
     /// None: the platform's own.
     pub(crate) tenant: Option<TenantId>,
     pub(crate) trunk: Trunk,
+    pub(crate) secrets: Secrets,
+    /// Rows of its gateways, in the document's order.
+    pub(crate) gateways: Vec<String>,
     pub(crate) created_at: i64,
 }
 
@@ -69,7 +74,7 @@ pub(crate) async fn fingerprint(pool: &AnyPool) -> Result<[[i64; 3]; 5], sqlx::E
 
 impl Snapshot {
     /// Reads it whole. A row that cannot be read is left out and named in the log; it must not silence the others.
-    pub(crate) async fn read(pool: &AnyPool) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn read(pool: &AnyPool, seal: Option<&NodeKey>) -> Result<Self, sqlx::Error> {
         let mut snapshot = Self { print: fingerprint(pool).await?, ..Self::default() };
         let tenants = sqlx::query("SELECT id, name FROM tenants WHERE status = 'active'").fetch_all(pool).await?;
         for row in &tenants {
@@ -83,9 +88,14 @@ impl Snapshot {
                 snapshot.agents.insert(agent, (tenant, row.try_get("version")?));
             }
         }
-        let sql = "SELECT id, tenant_id, config, created_at FROM trunks WHERE enabled = 1 AND deleted_at IS NULL ORDER BY created_at, id";
+        let sql = "SELECT id, tenant_id, config, sealed_secrets, created_at FROM trunks WHERE enabled = 1 AND deleted_at IS NULL ORDER BY created_at, id";
         for row in &sqlx::query(sql).fetch_all(pool).await? {
-            snapshot.add_trunk(row)?;
+            snapshot.add_trunk(row, seal)?;
+        }
+        let sql = "SELECT g.id, g.trunk_id, g.host, g.port, g.transport FROM trunk_gateways g JOIN trunks t ON t.id = g.trunk_id
+           WHERE t.enabled = 1 AND t.deleted_at IS NULL ORDER BY g.id";
+        for row in &sqlx::query(sql).fetch_all(pool).await? {
+            snapshot.add_gateway(row)?;
         }
         let sql = "SELECT id, tenant_id, e164, trunk_id, agent_id, routing, created_at FROM numbers WHERE status = 'active' AND released_at IS NULL";
         for row in &sqlx::query(sql).fetch_all(pool).await? {
@@ -98,7 +108,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    fn add_trunk(&mut self, row: &AnyRow) -> Result<(), sqlx::Error> {
+    fn add_trunk(&mut self, row: &AnyRow, seal: Option<&NodeKey>) -> Result<(), sqlx::Error> {
         let tenant: Option<TenantId> = id(row, "tenant_id")?;
         // A suspended tenant's trunk is no trunk.
         if tenant.is_some_and(|tenant| !self.tenants.contains_key(&tenant)) {
@@ -114,7 +124,36 @@ impl Snapshot {
                 self.sources.insert(network, id);
             }
         }
-        self.trunks.insert(id, TrunkEntry { id, tenant, trunk, created_at: row.try_get("created_at")? });
+        let sealed: Option<String> = row.try_get("sealed_secrets")?;
+        let secrets = match (seal, &sealed) {
+            (Some(key), Some(sealed)) => Secrets::open(key, id, sealed).unwrap_or_else(|| {
+                tracing::error!(trunk = %id, "the secrets of a trunk do not open with this node's seal key; it goes on without them");
+                Secrets::default()
+            }),
+            _ => Secrets::default(),
+        };
+        let gateways = vec![String::new(); trunk.gateways.len()];
+        let created_at = row.try_get("created_at")?;
+        self.trunks.insert(id, TrunkEntry { id, tenant, trunk, secrets, gateways, created_at });
+        Ok(())
+    }
+
+    /// Gives a gateway of a document the id of its row.
+    fn add_gateway(&mut self, row: &AnyRow) -> Result<(), sqlx::Error> {
+        let Some(entry) = id::<TrunkId>(row, "trunk_id")?.and_then(|id| self.trunks.get_mut(&id)) else {
+            return Ok(());
+        };
+        let (host, port): (String, Option<i64>) = (row.try_get("host")?, row.try_get("port")?);
+        let transport: String = row.try_get("transport")?;
+        let same = |gateway: &Gateway| {
+            (gateway.host.as_str(), gateway.port.map(i64::from), gateway.transport.as_str())
+                == (host.as_str(), port, transport.as_str())
+        };
+        let at =
+            entry.trunk.gateways.iter().zip(&entry.gateways).position(|(gateway, id)| id.is_empty() && same(gateway));
+        if let Some(at) = at {
+            entry.gateways[at] = row.try_get("id")?;
+        }
         Ok(())
     }
 

@@ -47,7 +47,7 @@ words! {
     /// Sound before the answer.
     pub(crate) EarlyMedia { #[default] Accept = "accept", Ignore = "ignore" }
     /// Reliable provisional answers.
-    pub(crate) Prack { Off = "off", #[default] Supported = "supported", Required = "required" }
+    pub Prack { Off = "off", #[default] Supported = "supported", Required = "required" }
     /// What a REFER does.
     pub(crate) Refer { Accept = "accept", #[default] Bridge = "bridge", Refuse = "refuse" }
 }
@@ -286,22 +286,25 @@ impl Trunk {
             && self.gateways.iter().any(|gateway| gateway.outbound)
     }
 
-    /// The gateways in the order in which this call tries them: by priority, within one by weighted lot.
-    pub(crate) fn order(&self, call: CallId) -> Vec<&Gateway> {
-        let mut left: Vec<_> = self.gateways.iter().filter(|gateway| gateway.outbound).collect();
+    /// The gateways, by their place in the document, in the order in which this call tries them: by priority, within one by weighted
+    /// lot.
+    pub(crate) fn order(&self, call: CallId) -> Vec<usize> {
+        let mut left: Vec<_> = self.gateways.iter().enumerate().filter(|(_, gateway)| gateway.outbound).collect();
         let mut order = Vec::with_capacity(left.len());
-        while let Some(first) = left.iter().map(|gateway| gateway.priority).min() {
-            let same = |gateway: &&Gateway| gateway.priority == first;
-            let total: u64 = left.iter().filter(|gateway| same(gateway)).map(|gateway| u64::from(gateway.weight)).sum();
+        while let Some(first) = left.iter().map(|(_, gateway)| gateway.priority).min() {
+            let same = |gateway: &Gateway| gateway.priority == first;
+            let weights =
+                left.iter().filter(|(_, gateway)| same(gateway)).map(|(_, gateway)| u64::from(gateway.weight));
+            let total: u64 = weights.sum();
             let mut at = draw(call, &[order.len() as u8]) % total.max(1);
-            let chosen = left.iter().position(|gateway| {
+            let chosen = left.iter().position(|(_, gateway)| {
                 let here = same(gateway) && at < u64::from(gateway.weight);
                 if same(gateway) {
                     at = at.saturating_sub(u64::from(gateway.weight));
                 }
                 here
             });
-            order.push(left.remove(chosen.unwrap_or(0)));
+            order.push(left.remove(chosen.unwrap_or(0)).0);
         }
         order
     }
@@ -550,10 +553,11 @@ mod tests {
         let mut a_first = 0;
         for _ in 0..4000 {
             let call = CallId(Uuid::now_v7());
-            let order: Vec<_> = two.order(call).iter().map(|gateway| gateway.host.as_str()).collect();
+            let hosts = || -> Vec<_> { two.order(call).into_iter().map(|at| two.gateways[at].host.as_str()).collect() };
+            let order = hosts();
             assert_eq!(order.len(), 3);
             assert_eq!(order[2], "spare.example");
-            assert_eq!(order, two.order(call).iter().map(|gateway| gateway.host.as_str()).collect::<Vec<_>>());
+            assert_eq!(order, hosts());
             a_first += usize::from(order[0] == "a.example");
         }
         assert!((836..=1164).contains(&a_first), "{a_first}");

@@ -39,6 +39,7 @@ mod retention;
 mod routing;
 mod store;
 mod tools;
+mod traces;
 mod walk;
 mod watch;
 mod webhooks;

@@ -117,7 +117,7 @@ on_both! {
         let ended = now_ms() - 100_000;
         conversation(&db.journal, db.tenant, ended);
         db.journal.flush().await;
-        db.run("INSERT INTO sip_messages (call_id, n, leg_id, at_us, outgoing, peer, transport, bytes_b64) SELECT id, 1, 'l', 0, 0, 'p', 'udp', 'x' FROM calls").await;
+        db.run("INSERT INTO sip_messages (call_id, n, sip_call_id, at_us, outgoing, transport, local, peer, message) SELECT id, 1, 'a', 0, 0, 'UDP', 'l', 'p', 'x' FROM calls").await;
         after(&db, 6).await;
         assert_eq!(count(&db, "sip_messages").await, 1);
         after(&db, 8).await;

@@ -23,8 +23,10 @@ use wire::sip::SipHandle;
 use super::bounds::{Bans, Begun, Paces};
 use super::credit::{Credit, NoCredit, Unbilled};
 use super::record::Recorder;
+use super::traces::Traces;
 use super::{inbound, outbound};
 use crate::house::House;
+use crate::trunks::{Challenger, Trunks};
 
 /// Users that exist for measurement only.
 pub const ECHO: &str = "echo";
@@ -69,6 +71,12 @@ pub struct Parts {
     /// What agents know.
     pub shelves: Shelves,
     pub tenant: TenantId,
+    /// How trunks are.
+    pub trunks: Trunks,
+    /// Asks callers for their passwords.
+    pub challenger: Challenger,
+    /// Takes down what is said on the wire.
+    pub traces: Traces,
 }
 
 /// The desk; cheap to clone.
@@ -164,8 +172,11 @@ impl Desk {
                 }
                 event => {
                     let Some(call) = event.call() else {
-                        if let Event::Banned { source, duration } = event {
-                            tracing::warn!(%source, seconds = duration.as_secs(), "source shut out: too many refused requests");
+                        match event {
+                            Event::Banned { source, duration } => {
+                                tracing::warn!(%source, seconds = duration.as_secs(), "source shut out: too many refused requests");
+                            }
+                            event => self.trunks.hear(event),
                         }
                         continue;
                     };
@@ -325,9 +336,13 @@ impl Desk {
         self.house.agents.get(name).cloned()
     }
 
-    /// Puts gateways that failed lately behind the others.
-    pub(super) fn by_health(&self, hops: Vec<Hop>) -> Vec<Hop> {
-        lock(&self.0.bans).last(hops, std::time::Instant::now())
+    /// Puts gateways that failed lately, or that say they take no calls, behind the others.
+    pub(super) fn by_health(&self, trunk: Option<TrunkId>, hops: Vec<Hop>) -> Vec<Hop> {
+        let mut hops = lock(&self.0.bans).last(hops, std::time::Instant::now());
+        if let Some(trunk) = trunk {
+            hops.sort_by_key(|hop| self.trunks.is_down(trunk, &hop.gateway));
+        }
+        hops
     }
 
     /// The credentials that an agent names, opened for one call.
@@ -422,7 +437,7 @@ impl Directory for Desk {
             match self.directory.route(&query).await {
                 Ok(Some(route)) => return Ok(self.ready(route)),
                 // A trunk on a trusted network does not take away what may be called without one.
-                Err(Refused::UnknownNumber) if trusted => {}
+                Err(Refused::UnknownNumber | Refused::Unproven) if trusted => {}
                 Err(refused) => return Err(refused),
                 Ok(None) if trusted => {}
                 Ok(None) => return Err(Refused::UnknownSource),

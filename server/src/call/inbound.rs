@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use control_api::{Directory, Item, LiveCall, NewCall, RouteQuery};
+use control_api::{Directory, Identity, Item, LiveCall, NewCall, Refused, RouteQuery};
 use domain::phone::E164;
 use domain::{AgentSpec, CallId, Channel, Direction, EndedReason, Pii, Status};
 use serde_json::{Map, Value};
-use sip_stack::{CallHandle, Cause, Event, Invite, Refusal};
+use sip_stack::{CallHandle, Cause, Event, Invite, NameAddr, Refusal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::desk::{Desk, refusal};
 use super::session::{Answered, Session};
-use super::{leg, session};
+use super::{facts, leg, session};
+use crate::trunks::Shown;
 
 /// How long the greeting may take before the call is answered all the same.
 const GREETING: Duration = Duration::from_millis(1500);
@@ -21,24 +22,42 @@ const GREETING: Duration = Duration::from_millis(1500);
 pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events: UnboundedReceiver<Event>) {
     let id = CallId(uuid::Uuid::now_v7());
     let to = invite.request_uri.user().unwrap_or_default().to_owned();
+    let shown = desk.challenger.judge(&desk.directory, &invite).await;
+    let proven = match shown {
+        Shown::Proof(trunk) => Some(trunk),
+        Shown::Nothing | Shown::Stale => None,
+    };
     let query = RouteQuery {
         call: id,
         to: Pii::new(to.clone()),
         from: Pii::new(invite.from.uri.to_string()),
         source: invite.source,
         headers: invite.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        identity: identity(&invite),
+        proven,
     };
     let route = match desk.route(query).await {
         Ok(route) => route,
         Err(refused) => {
             tracing::info!(call_id = %id, source = %invite.source, reason = %refused, "call refused");
-            desk.sip.reject(call, refusal(refused));
-            return;
+            return match refused {
+                Refused::Unproven => desk.sip.dismiss(call, desk.challenger.refusal(&invite, shown)),
+                Refused::UnknownSource => desk.sip.dismiss(call, refusal(refused)),
+                _ => desk.sip.reject(call, refusal(refused)),
+            };
         }
     };
+    if proven.is_some() {
+        // The challenge before it was owed.
+        desk.sip.pardon(invite.source.ip());
+    }
     // Rows hold numbers in one form, however the trunk writes them.
     let numbered = |number: &Option<E164>| number.as_ref().map(|number| number.as_str().to_owned());
-    let from = Pii::new(numbered(&route.from).unwrap_or_else(|| session::address(&invite.from.uri)));
+    let from = match route.withheld {
+        true => "anonymous".to_owned(),
+        false => numbered(&route.from).unwrap_or_else(|| session::address(&invite.from.uri)),
+    };
+    let from = Pii::new(from);
     let to = Pii::new(numbered(&route.to).unwrap_or(to));
     let created_at_ms = leg::unix_ms();
     let live = LiveCall {
@@ -83,6 +102,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         boot_id: desk.house.boot,
         created_at_ms,
     };
+    desk.traces.name(call, id);
     let mut session = Session::begin(desk.clone(), seat, created, call, route.agent);
     tracing::info!(call_id = %id, from = %from, agent = session.agent.name, "call comes in");
 
@@ -153,6 +173,26 @@ fn mapped(agent: &AgentSpec, invite: &Invite) -> Map<String, Value> {
 /// The agent's own notes stand on each of its calls.
 fn metadata(agent: &AgentSpec) -> Map<String, Value> {
     agent.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect()
+}
+
+/// What the INVITE says of its caller beside From. A number in Remote-Party-ID counts only where nothing is asserted.
+fn identity(invite: &Invite) -> Identity {
+    let said = sip_stack::identity::Identity::of(&invite.headers);
+    let user = |who: &NameAddr| who.uri.user().map(|user| Pii::new(user.to_owned()));
+    let number = |who: &&NameAddr| who.uri.user().is_some_and(|user| facts::number(user).is_some());
+    // One SIP and one tel URI may be asserted; the one with a number says more.
+    let asserted = said.asserted.iter().find(number).or(said.asserted.first());
+    let party = said.remote_party.iter().find(|party| party.party.as_deref().is_none_or(|role| role == "calling"));
+    let hidden = |privacy: &Option<String>| privacy.as_deref().is_some_and(|privacy| privacy != "off");
+    // The first diversion of all stands last; the oldest entry of a history first.
+    let diverted = said.diversion.last().map(|diversion| &diversion.who);
+    let history = (said.history.len() > 1).then(|| said.history.first().map(|entry| &entry.who)).flatten();
+    Identity {
+        asserted: asserted.or(party.map(|party| &party.who)).and_then(user),
+        private: said.privacy.iter().any(|word| matches!(word.as_str(), "id" | "user" | "header"))
+            || (asserted.is_none() && party.is_some_and(|party| hidden(&party.privacy))),
+        diverted_from: diverted.or(history).and_then(user),
+    }
 }
 
 async fn gave_up(events: &mut UnboundedReceiver<Event>) -> Cause {

@@ -1,6 +1,7 @@
 //! Where an offer and an answer become a leg: the words of SDP on one side, of RTP on the other.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use codecs::g711::Law;
@@ -9,7 +10,7 @@ use sip_stack::offer::{Ability, Codec, Plan};
 use sip_stack::{CallHandle, Direction, EndpointConfig, Event, NameAddr, Outgoing, Transport};
 use tokio::sync::mpsc;
 use wire::media::{Media, Ports};
-use wire::sip::{SipConfig, SipHandle};
+use wire::sip::{SipConfig, SipHandle, TlsConfig};
 
 use crate::phone::PhoneError;
 
@@ -59,11 +60,14 @@ pub fn codec_name(codec: Codec) -> &'static str {
     }
 }
 
-/// A user agent for the test phone: UDP only, on a port of the system's choice.
+/// A user agent for the test phone: it listens on UDP only, on a port of the system's choice, and believes these authorities.
 ///
 /// # Errors
 /// When no socket can be had.
-pub async fn user_agent(address: IpAddr) -> std::io::Result<(SipHandle, mpsc::Receiver<Event>)> {
+pub async fn user_agent(
+    address: IpAddr,
+    roots: Option<PathBuf>,
+) -> std::io::Result<(SipHandle, mpsc::Receiver<Event>)> {
     let endpoint = EndpointConfig {
         user_agent: Some("Sidetone phone".into()),
         contact_user: "phone".into(),
@@ -71,7 +75,7 @@ pub async fn user_agent(address: IpAddr) -> std::io::Result<(SipHandle, mpsc::Re
     };
     wire::sip::bind(SipConfig {
         udp: vec![SocketAddr::new(address, 0)],
-        tcp: Vec::new(),
+        certificates: TlsConfig { roots, ..TlsConfig::default() },
         endpoint,
         ..SipConfig::default()
     })
@@ -86,7 +90,7 @@ pub fn reserve(media: &Media) -> Result<Ports, PhoneError> {
     media.reserve().map_err(|error| PhoneError::NotAnswered(error.to_string()))
 }
 
-/// Sends an INVITE with an offer; `from` is a URI, or one with a display name; `placed` is told its call before any event of it can come.
+/// Sends an INVITE with an offer for the test phone; `from` is a URI, or one with a display name.
 ///
 /// # Errors
 /// When the addresses cannot be used or the way there cannot be opened.
@@ -94,20 +98,15 @@ pub async fn invite(
     sip: &SipHandle,
     to: &str,
     from: &str,
-    remote: SocketAddr,
+    (transport, remote): (Transport, SocketAddr),
     ability: &Ability,
-    headers: Vec<(String, String)>,
-    placed: impl FnOnce(CallHandle) + Send + 'static,
 ) -> Result<CallHandle, PhoneError> {
-    let tcp = to.contains(";transport=tcp");
-    let transport = if tcp { Transport::Tcp } else { Transport::Udp };
     let to = to.parse().map_err(|_| PhoneError::Uri(to.to_owned()))?;
     let from = NameAddr::parse(from.as_bytes()).map_err(|_| PhoneError::Uri(from.to_owned()))?;
     let unreachable = |error: wire::sip::SipError| PhoneError::NotAnswered(error.to_string());
     let flow = sip.flow_to(transport, remote).await.map_err(unreachable)?;
     let sdp = sip_stack::offer::offer(ability);
-    let outgoing = Outgoing { headers, ..Outgoing::new(to, from, flow, sdp) };
-    sip.invite_with(outgoing, placed).await.map_err(unreachable)
+    sip.invite(Outgoing::new(to, from, flow, sdp)).await.map_err(unreachable)
 }
 
 /// Milliseconds since 1970.

@@ -1,9 +1,10 @@
 //! One call, from INVITE to its last row: the only folder where SIP, media, conversation and records meet.
 //!
 //! `desk` (who is live, who answers) → `inbound` or `outbound` (until the answer) → `session` (until the end), with
-//! `leg` (SDP ↔ RTP), `line` (rings ↔ conversation), `steer` (what is asked of a call), `transfer` and `party` (to whom it is handed
-//! over), `toolbox` and `tools` (what agents can do), `known` (what they know), `bounds` (of trunks), `credit` and `meter` (what the call
-//! may cost), `metrics`, `record` (the stereo file) and `shown` (who listens) beside it.
+//! `leg` (SDP ↔ RTP), `ways` (hosts ↔ paths), `line` (rings ↔ conversation), `steer` (what is asked of a call), `transfer` and `party`
+//! (to whom it is handed over), `toolbox` and `tools` (what agents can do), `known` (what they know), `bounds` (of trunks), `credit` and
+//! `meter` (what the call may cost), `metrics`, `traces` (what was said on the wire), `record` (the stereo file) and `shown` (who
+//! listens) beside it.
 
 mod bounds;
 pub mod credit;
@@ -24,4 +25,6 @@ mod sounds;
 mod steer;
 mod toolbox;
 mod tools;
+pub mod traces;
 mod transfer;
+mod ways;

@@ -1,23 +1,21 @@
 //! A call that we place: a plan, an offer to one gateway after the other, patience, and the same session behind the answer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::{
     Admission, DialRefused, DialRequest, Forbidden, Hop, Item, LiveCall, NewCall, NoPlan, NotAdmitted, Plan, PlanQuery,
-    Transport, permits,
 };
 use domain::{AgentSpec, Channel, Direction, EndedReason, Status};
-use sip_stack::offer::Ability;
-use sip_stack::{Cause, Event};
+use sip_stack::{Ability, Cause, Event};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wire::media::Ports;
 
 use super::credit::NoCredit;
 use super::desk::Desk;
-use super::leg;
 use super::session::{Answered, Session};
+use super::{leg, ways};
 
 /// Accepts the request, makes the row, and lets the INVITE leave.
 pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>) -> Result<(), DialRefused> {
@@ -128,25 +126,30 @@ async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring:
     let patience = tokio::time::Instant::now() + ring;
     let mut last = None;
     let mut begun = false;
-    let hops = desk.by_health(plan.hops.clone());
+    let hops = desk.by_health(plan.trunk, plan.hops.clone());
     let count = hops.len();
     for (n, hop) in hops.into_iter().enumerate() {
-        let Some((ability, remote)) = reach(&desk, &hop, &ports).await else {
-            tracing::warn!(call_id = %session.id(), host = hop.host, "this gateway cannot be reached");
-            desk.ban(&hop, Instant::now() + plan.ban);
-            continue;
+        let way = match ways::find(&desk, &hop, &ports).await {
+            Ok(way) => way,
+            Err(error) => {
+                tracing::warn!(call_id = %session.id(), host = hop.host, error, "this gateway cannot be reached");
+                desk.ban(&hop, Instant::now() + plan.ban);
+                continue;
+            }
         };
-        let from = from(&plan, &hop, &ability, None);
-        let headers = hop.headers.iter().map(|(name, value)| (name.clone(), value.expose().clone())).collect();
+        let from = from(&plan, &hop, &way.ability, None);
         let (route, mut events) = unbounded_channel();
         let connect = {
-            let desk = desk.clone();
-            move |call| desk.connect(call, route)
+            let (desk, id) = (desk.clone(), session.id());
+            move |call| {
+                desk.traces.name(call, id);
+                desk.connect(call, route);
+            }
         };
-        session.call = match leg::invite(&desk.sip, hop.to.expose(), &from, remote, &ability, headers, connect).await {
+        session.call = match way.invite(&desk, &plan, &hop, &from, None, connect).await {
             Ok(call) => call,
             Err(error) => {
-                tracing::warn!(call_id = %session.id(), host = hop.host, %error, "the INVITE cannot leave");
+                tracing::warn!(call_id = %session.id(), host = hop.host, error, "the INVITE cannot leave");
                 desk.ban(&hop, Instant::now() + plan.ban);
                 continue;
             }
@@ -158,6 +161,7 @@ async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring:
         let next = (n + 1 < count).then_some(plan.next_after);
         match attempt(&desk, &mut session, &mut events, patience, next, &plan.next_on).await {
             Outcome::Answered(sdp) => {
+                let ability = way.ability;
                 return match sip_stack::offer::accept(&ability, &sdp) {
                     Ok(plan) => session.run(Answered { ports, plan, ability, talk, events }).await,
                     Err(refused) => {
@@ -229,22 +233,6 @@ async fn attempt(
             _ = session.asked_to_end() => return Outcome::Over(EndedReason::Canceled),
         }
     }
-}
-
-/// The address of a hop, judged again now that its name has been resolved, and what we offer there.
-pub(super) async fn reach(desk: &Desk, hop: &Hop, ports: &Ports) -> Option<(Ability, SocketAddr)> {
-    if hop.transport == Transport::Tls {
-        return None;
-    }
-    let remote = match hop.addresses.first() {
-        Some(judged) => *judged,
-        None => {
-            let private = &desk.house.checked.private;
-            let found = tokio::net::lookup_host((hop.host.as_str(), hop.port)).await.ok()?;
-            found.into_iter().find(|address| permits(private, address.ip()))?
-        }
-    };
-    Some((leg::ability(ports, desk.media_address(remote)), remote))
 }
 
 /// Who the callee sees: what the trunk or the plan says, or `shown`, a caller who is passed on, with the trunk's domain.

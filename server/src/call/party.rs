@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use control_api::Plan;
+use domain::CallId;
 use pipeline::herald::{Herald, Notice};
 use pipeline::tts::TtsLink;
 use pipeline::voice_thread::{Seat as VoiceSeat, Talk};
@@ -13,7 +14,7 @@ use wire::media::{LegControl, Ports};
 
 use super::desk::Desk;
 use super::line::Rings;
-use super::{leg, outbound};
+use super::{leg, outbound, ways};
 
 /// One from whom nothing comes for so long is gone.
 const RTP_TIMEOUT_MS: u32 = 30_000;
@@ -42,6 +43,8 @@ impl Dialling {
 
 /// Whom to ring up.
 pub(super) struct Wanted {
+    /// The call this is done for.
+    pub(super) id: CallId,
     pub(super) plan: Plan,
     pub(super) ports: Ports,
     pub(super) ring: Duration,
@@ -62,28 +65,39 @@ pub(super) fn ring(desk: &Desk, wanted: Wanted) -> Dialling {
 }
 
 async fn place(desk: Desk, wanted: Wanted, tell: UnboundedSender<Progress>, mut canceled: oneshot::Receiver<()>) {
-    let Wanted { plan, ports, ring, shown, replaces, words } = wanted;
+    let Wanted { id, plan, ports, ring, shown, replaces, words } = wanted;
     let patience = tokio::time::Instant::now() + ring;
     let mut last = None;
-    let hops = desk.by_health(plan.hops.clone());
+    let hops = desk.by_health(plan.trunk, plan.hops.clone());
     let count = hops.len();
     for (n, hop) in hops.into_iter().enumerate() {
-        let Some((ability, remote)) = outbound::reach(&desk, &hop, &ports).await else {
-            desk.ban(&hop, Instant::now() + plan.ban);
-            continue;
+        let way = match ways::find(&desk, &hop, &ports).await {
+            Ok(way) => way,
+            Err(error) => {
+                tracing::warn!(call_id = %id, host = hop.host, error, "this gateway cannot be reached");
+                desk.ban(&hop, Instant::now() + plan.ban);
+                continue;
+            }
         };
-        let from = outbound::from(&plan, &hop, &ability, shown.as_deref());
-        let headers = hop.headers.iter().map(|(name, value)| (name.clone(), value.expose().clone()));
-        let headers = headers.chain(replaces.iter().map(|value| ("Replaces".to_owned(), value.clone()))).collect();
+        let from = outbound::from(&plan, &hop, &way.ability, shown.as_deref());
+        let more = replaces.as_ref().map(|value| ("Replaces".to_owned(), value.clone()));
         let (route, mut events) = unbounded_channel();
         let connect = {
             let desk = desk.clone();
-            move |call| desk.connect(call, route)
+            move |call| {
+                desk.traces.name(call, id);
+                desk.connect(call, route);
+            }
         };
-        let Ok(call) = leg::invite(&desk.sip, hop.to.expose(), &from, remote, &ability, headers, connect).await else {
-            desk.ban(&hop, Instant::now() + plan.ban);
-            continue;
+        let call = match way.invite(&desk, &plan, &hop, &from, more, connect).await {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::warn!(call_id = %id, host = hop.host, error, "the INVITE cannot leave");
+                desk.ban(&hop, Instant::now() + plan.ban);
+                continue;
+            }
         };
+        let ability = way.ability;
         let mut silent = n + 1 < count;
         let silence = tokio::time::sleep(plan.next_after);
         tokio::pin!(silence);

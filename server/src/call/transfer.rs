@@ -223,7 +223,7 @@ impl Session {
         };
         let ring = Duration::from_millis(terms.ring_timeout_ms);
         let shown = terms.shows_caller.then(|| self.other_side().to_owned());
-        let dialling = party::ring(&self.desk, Wanted { plan, ports, ring, shown, replaces, words });
+        let dialling = party::ring(&self.desk, Wanted { id: self.seat.id, plan, ports, ring, shown, replaces, words });
         Ok((Stage::Dialling(dialling), leg))
     }
 

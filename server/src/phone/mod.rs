@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use pipeline::voice_thread::{Seat, Voice};
-use sip_stack::{Cause, Event};
+use sip_stack::{Cause, Event, Transport};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use wire::sip::{Resolver, Target};
 
 use crate::call::leg;
 use crate::call::line::Rings;
@@ -73,6 +74,9 @@ pub struct Options {
     /// Where the recording goes: left we, right the agent.
     #[arg(long, value_name = "FILE", default_value = "call.wav")]
     pub save: PathBuf,
+    /// Whose certificates are believed over TLS, in PEM; the public authorities when absent.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Seconds to stay on the line after the last step.
     #[arg(long, default_value_t = 8)]
     pub linger: u64,
@@ -95,7 +99,7 @@ pub struct Options {
 /// # Errors
 /// When there was no call to speak of.
 pub async fn run(options: Options) -> Result<ExitCode, PhoneError> {
-    let remote = resolve(&options.uri).await?;
+    let Target { transport, remote, domain } = resolve(&options.uri).await?;
     let address = local_towards(remote)?;
     let steps = script::render(&options).await?;
     let media = wire::media::Media::start(wire::media::MediaConfig {
@@ -105,11 +109,14 @@ pub async fn run(options: Options) -> Result<ExitCode, PhoneError> {
         ports: 40_000..=49_999,
         draining: Duration::ZERO,
     })?;
-    let (sip, mut events) = leg::user_agent(address).await?;
+    let (sip, mut events) = leg::user_agent(address, options.ca.clone()).await?;
+    if transport == Transport::Tls {
+        sip.expect_domain(remote, &domain);
+    }
     let ports = leg::reserve(&media)?;
     let ability = leg::ability(&ports, address);
     let from = if options.from.contains('@') { options.from.clone() } else { format!("{}@{address}", options.from) };
-    let call = leg::invite(&sip, &options.uri, &format!("sip:{from}"), remote, &ability, Vec::new(), |_| ()).await?;
+    let call = leg::invite(&sip, &options.uri, &format!("sip:{from}"), (transport, remote), &ability).await?;
 
     let answered = timeout(ANSWER_WITHIN, answer(&mut events)).await;
     let answer = match answered {
@@ -170,19 +177,13 @@ async fn answer(events: &mut mpsc::Receiver<Event>) -> Result<sip_stack::sdp::Sd
     Err(PhoneError::NotAnswered("the SIP task ended".into()))
 }
 
-/// The address of a URI's host; names are looked up with the system's resolver (RFC 3263 comes with the trunks).
-async fn resolve(uri: &str) -> Result<SocketAddr, PhoneError> {
+/// The best way to a URI's host (RFC 3263).
+async fn resolve(uri: &str) -> Result<Target, PhoneError> {
     let wrong = || PhoneError::Uri(uri.to_owned());
-    let rest = uri.strip_prefix("sip:").ok_or_else(wrong)?;
-    let host = rest.rsplit('@').next().and_then(|host| host.split([';', '?']).next()).ok_or_else(wrong)?;
-    let host = if host.parse::<SocketAddr>().is_ok()
-        || host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok())
-    {
-        host.to_owned()
-    } else {
-        format!("{host}:5060")
-    };
-    tokio::net::lookup_host(host).await.ok().and_then(|mut found| found.next()).ok_or_else(wrong)
+    let uri: sip_stack::Uri = uri.parse().map_err(|_| wrong())?;
+    let nowhere = |error: wire::sip::ResolveError| PhoneError::NotAnswered(error.to_string());
+    let found = Resolver::system().map_err(nowhere)?.resolve(&uri).await.map_err(nowhere)?;
+    found.into_iter().next().ok_or_else(wrong)
 }
 
 /// The address that packets to `remote` leave from.

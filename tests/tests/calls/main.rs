@@ -15,5 +15,7 @@ mod outbound;
 mod sequential;
 mod softphone;
 mod startup;
+mod strangers;
 mod transfer;
+mod trunk;
 mod vendors;

@@ -12,6 +12,29 @@ async fn a_softphone_is_understood() {
     // baresip does not live on the loopback; so it is a caller from elsewhere, who must be trusted by name.
     let address = elsewhere();
     let server = Sidetone::with(|plan| plan.also_at(address)).await;
+    books(&server, |phone| phone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_softphone_is_understood_over_tls() {
+    let address = elsewhere();
+    let mut tls = None;
+    let server = Sidetone::with(|plan| {
+        let (plan, port, certificate) = plan.also_at(address).secure(address);
+        tls = Some((port, certificate));
+        plan
+    })
+    .await;
+    let (port, certificate) = tls.unwrap();
+    books(&server, |phone| phone.over_tls(port, &certificate)).await;
+    let call = server.api.call_from("softphone").await.unwrap();
+    let trace = server.api.trace(call["id"].as_str().unwrap()).await;
+    assert!(trace.iter().all(|message| message["transport"] == "TLS"), "{trace:#?}");
+}
+
+/// Asks for an appointment, and is understood.
+async fn books(server: &Sidetone, change: impl FnOnce(Baresip) -> Baresip) {
+    let address = elsewhere();
     // The microphone: the greeting is heard out, then the sentence, then room for the answer.
     let silence = |seconds: usize| vec![0; seconds * RATE as usize];
     let words = flite::say(server.dir(), "rms", "i would like to book an appointment");
@@ -20,7 +43,8 @@ async fn a_softphone_is_understood() {
     wav.write(&[silence(6), words, silence(60)].concat()).unwrap();
     wav.finish().unwrap();
 
-    let written = Baresip::new(&server, address, "demo", "softphone", &microphone).call(14).await;
+    let phone = Baresip::new(server, address, "demo", "softphone", &microphone);
+    let written = change(phone).call(14).await;
     let call = server.api.call_from("softphone").await.unwrap_or_else(|| panic!("no call came:\n{written}"));
     let id = call["id"].as_str().unwrap();
     let call = server.api.until(id, |call| call["ended_at"].is_string()).await;

@@ -29,6 +29,7 @@ pub(super) mod routing;
 pub(super) mod stats;
 pub(super) mod taken;
 pub(super) mod templates;
+pub(super) mod trace;
 pub(super) mod transcript;
 pub(super) mod transfer;
 pub(super) mod trunks;

@@ -40,9 +40,7 @@ const DAY_MS: i64 = 86_400_000;
 /// What of a trunk is sealed, opened.
 fn secrets(state: &State, row: &TrunkRow) -> Result<Secrets, ApiError> {
     let Some(sealed) = &row.sealed else { return Ok(Secrets::default()) };
-    let id = row.id.to_string();
-    let opened = seal::open(&state.app.seal, ("trunks", &id, "sealed_secrets"), sealed);
-    opened.ok().and_then(|text| serde_json::from_slice(&text).ok()).ok_or_else(|| {
+    Secrets::open(&state.app.seal, row.id, sealed).ok_or_else(|| {
         tracing::error!(trunk = %row.id, "the secrets of a trunk do not open with this node's seal key");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error")
     })
@@ -261,6 +259,8 @@ pub(crate) struct GatewayStatus {
     state: String,
     rtt_ms: Option<i64>,
     detail: Option<String>,
+    /// What it said last to OPTIONS or REGISTER; 408 when it said nothing.
+    last_sip_status: Option<i64>,
     checked_at: Option<String>,
     registered_until: Option<String>,
 }
@@ -302,6 +302,7 @@ pub(crate) async fn status(
         state: gateway.state.unwrap_or_else(|| "unknown".into()),
         rtt_ms: gateway.rtt_ms,
         detail: gateway.detail,
+        last_sip_status: gateway.sip_status,
         checked_at: gateway.checked_at.map(rfc3339),
         registered_until: gateway.registered_until.map(rfc3339),
     });

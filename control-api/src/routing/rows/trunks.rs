@@ -6,8 +6,9 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
 use super::{id, json};
 use crate::{
-    Store,
+    NodeKey, Store,
     routing::{Network, trunk::Trunk},
+    seal,
     store::{
         fresh_id, json_text,
         page::{Bound, Page},
@@ -35,6 +36,22 @@ pub(crate) struct Secrets {
     pub(crate) inbound: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outbound: Option<String>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let set = |secret: &Option<String>| if secret.is_some() { "set" } else { "none" };
+        f.debug_struct("Secrets").field("inbound", &set(&self.inbound)).field("outbound", &set(&self.outbound)).finish()
+    }
+}
+
+impl Secrets {
+    /// Opens what is sealed of a trunk; `None` when it does not open with this key.
+    pub(crate) fn open(key: &NodeKey, trunk: TrunkId, sealed: &str) -> Option<Self> {
+        let id = trunk.to_string();
+        let opened = seal::open(key, ("trunks", &id, "sealed_secrets"), sealed).ok()?;
+        serde_json::from_slice(&opened).ok()
+    }
 }
 
 const SELECT: &str = "SELECT t.id, t.config, t.sealed_secrets, t.version, t.created_at, t.updated_at FROM trunks t";
@@ -69,15 +86,21 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// What the nodes last saw of a trunk's gateways: `(host, state, rtt_ms, detail, checked_at, registered_until)`.
+    /// What the nodes last saw of a trunk's gateways, and of its registrar if it has one.
     pub(crate) async fn trunk_health(&self, trunk: TrunkId) -> Result<Vec<GatewayHealth>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT g.host, s.state, s.rtt_ms, s.detail, s.checked_at, s.registered_until FROM trunk_gateways g
+            "SELECT g.host, s.state, s.rtt_ms, s.detail, s.sip_status, s.checked_at, s.registered_until, g.priority, g.id FROM trunk_gateways g
              LEFT JOIN trunk_status s ON s.trunk_id = g.trunk_id AND s.gateway_id = g.id AND s.checked_at =
                (SELECT MAX(n.checked_at) FROM trunk_status n WHERE n.trunk_id = g.trunk_id AND n.gateway_id = g.id)
-             WHERE g.trunk_id = $1 ORDER BY g.priority, g.id",
+             WHERE g.trunk_id = $1
+             UNION ALL
+             SELECT r.gateway_id, r.state, r.rtt_ms, r.detail, r.sip_status, r.checked_at, r.registered_until, 1001, r.gateway_id
+             FROM trunk_status r WHERE r.trunk_id = $1 AND r.gateway_id = $2 AND r.checked_at =
+               (SELECT MAX(n.checked_at) FROM trunk_status n WHERE n.trunk_id = r.trunk_id AND n.gateway_id = r.gateway_id)
+             ORDER BY 8, 9",
         )
         .bind(trunk.to_string())
+        .bind(REGISTRAR)
         .fetch_all(self.pool())
         .await?;
         let health = |row: &AnyRow| {
@@ -86,6 +109,7 @@ impl Store {
                 state: row.try_get("state")?,
                 rtt_ms: row.try_get("rtt_ms")?,
                 detail: row.try_get("detail")?,
+                sip_status: row.try_get("sip_status")?,
                 checked_at: row.try_get("checked_at")?,
                 registered_until: row.try_get("registered_until")?,
             })
@@ -107,6 +131,9 @@ impl Store {
     }
 }
 
+/// The gateway id of the row that tells how a trunk's registration is.
+pub(crate) const REGISTRAR: &str = "registrar";
+
 /// One gateway, as some node last saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayHealth {
@@ -114,6 +141,7 @@ pub(crate) struct GatewayHealth {
     pub(crate) state: Option<String>,
     pub(crate) rtt_ms: Option<i64>,
     pub(crate) detail: Option<String>,
+    pub(crate) sip_status: Option<i64>,
     pub(crate) checked_at: Option<i64>,
     pub(crate) registered_until: Option<i64>,
 }

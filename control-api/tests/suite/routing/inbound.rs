@@ -83,16 +83,16 @@ on_both! {
         number(&db, db.tenant, "+12125550103", Some(desk), None, json!({"hours": {"timezone": "UTC", "closed": {"kind": "voicemail"}}})).await;
         number(&db, db.tenant, "+12125550104", Some(desk), None, json!({"hours": {"timezone": "UTC"}})).await;
         let directory = directory(&db).await;
-        let call = async |to: &str, headers: &[(&str, &str)]| {
+        let call = async |to: &str, asserted: &[&str]| {
             let mut call = arrival("198.51.100.7", to, "sip:+12125550999@x");
-            call.headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            call.identity.asserted = asserted.first().map(|user| (*user).to_owned().into());
             directory.route(&call).await
         };
         assert_eq!(answered(call("+12125550101", &[]).await), "desk 1");
         // The carrier's word counts for more than the caller's.
-        let blocked = call("+12125550101", &[("P-Asserted-Identity", "\"x\" <sip:+19005550100@carrier>")]).await;
+        let blocked = call("+12125550101", &["+19005550100"]).await;
         assert_eq!(blocked.unwrap_err(), Refused::Blocked);
-        assert_eq!(call("+12125550101", &[("P-Asserted-Identity", "<tel:+442079460000>")]).await.unwrap_err(), Refused::Blocked);
+        assert_eq!(call("+12125550101", &["+442079460000"]).await.unwrap_err(), Refused::Blocked);
         assert_eq!(answered(call("+12125550102", &[]).await), "Message");
         assert_eq!(answered(call("+12125550103", &[]).await), "Voicemail");
         assert_eq!(call("+12125550104", &[]).await.unwrap_err(), Refused::Rejected(480));

@@ -1,6 +1,7 @@
 //! Calls find who answers them and how they leave.
 
 mod inbound;
+mod lines;
 mod numbers;
 mod outbound;
 mod rows;

@@ -1,6 +1,6 @@
 //! Rows that calls are routed by, written behind the API's back as another node would.
 
-use control_api::{PlanQuery, Refused, Route, RouteQuery, StoreDirectory};
+use control_api::{Identity, PlanQuery, Refused, Route, RouteQuery, StoreDirectory};
 use domain::{AgentId, AgentSpec, CallId, TenantId};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -117,7 +117,7 @@ pub(crate) async fn rule(db: &Db, tenant: TenantId, priority: i64, matcher: Valu
 }
 
 pub(crate) async fn directory(db: &Db) -> StoreDirectory {
-    StoreDirectory::open(db.store.clone(), vec!["127.0.0.0/8".parse().unwrap()]).await.unwrap()
+    StoreDirectory::open(db.store.clone(), vec!["127.0.0.0/8".parse().unwrap()], None).await.unwrap()
 }
 
 pub(crate) fn arrival(source: &str, to: &str, from: &str) -> RouteQuery {
@@ -127,6 +127,8 @@ pub(crate) fn arrival(source: &str, to: &str, from: &str) -> RouteQuery {
         from: from.to_owned().into(),
         source: format!("{source}:5060").parse().unwrap(),
         headers: Vec::new(),
+        identity: Identity::default(),
+        proven: None,
     }
 }
 

@@ -107,7 +107,7 @@ on_both! {
         assert_eq!(users, [json!("+12125550123"), json!("night")]);
         let status = client.get(&format!("{path}/status")).await.json();
         assert_eq!(status, json!({"state": "unknown", "channels": {"now": 0, "max": 30}, "asr_pct": null, "last_error": null,
-            "gateways": [{"host": "sip.carrier.example", "state": "unknown", "rtt_ms": null, "detail": null, "checked_at": null, "registered_until": null}]}));
+            "gateways": [{"host": "sip.carrier.example", "state": "unknown", "rtt_ms": null, "detail": null, "last_sip_status": null, "checked_at": null, "registered_until": null}]}));
         sqlx::query("INSERT INTO trunk_status (trunk_id, gateway_id, node_id, state, detail, rtt_ms, checked_at)
             SELECT trunk_id, id, 'n1', 'down', '503', 12, 5 FROM trunk_gateways WHERE trunk_id = $1").bind(id).execute(&db.raw).await.unwrap();
         let status = client.get(&format!("{path}/status")).await.json();
@@ -115,5 +115,32 @@ on_both! {
         // A change of anything else keeps what is known of a gateway.
         client.patch(&path, json!({"name": "Renamed"})).await;
         assert_eq!(client.get(&format!("{path}/status")).await.json()["state"], "down");
+    }
+}
+
+/// The bodies of `docs/CARRIERS.md`, by their names.
+fn carriers() -> Vec<(String, Value)> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CARRIERS.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("```json ").skip(1).map(|block| {
+        let (name, rest) = block.split_once('\n').unwrap();
+        let body = rest.split("```").next().unwrap();
+        (name.to_owned(), serde_json::from_str(body).unwrap_or_else(|error| panic!("{name}: {error}")))
+    });
+    blocks.collect()
+}
+
+on_both! {
+    async fn the_trunks_of_the_manual_can_be_made(db) {
+        let client = Client::new(&db);
+        let names: Vec<_> = carriers().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["twilio", "telnyx", "registered", "addresses", "exchange"]);
+        for (name, body) in carriers() {
+            let made = client.post(TRUNKS, body.clone()).await;
+            assert_eq!(made.status, 201, "{name}: {}", made.text());
+            let made = made.json();
+            assert_eq!(made["gateways"].as_array().map(Vec::len), body["gateways"].as_array().map(Vec::len), "{name}");
+        }
+        invariants::hold(&db).await;
     }
 }

@@ -1,0 +1,60 @@
+//! Who is no trunk is asked for a password, let in with it, and shut out when he only tries names; nobody else notices.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::{Sidetone, Sip, Sipp, elsewhere, request};
+
+const NUMBER: &str = "+12125550123";
+const OFFER: &str =
+    "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+/// A server that is heard on an address which it does not trust, and knows a number.
+async fn server() -> (Sidetone, std::net::SocketAddr) {
+    let address = elsewhere();
+    let server = Sidetone::with(|plan| plan.heard_at(address)).await;
+    let at = std::net::SocketAddr::new(address, server.sip.port());
+    let number =
+        json!({"e164": NUMBER, "carrier": "none", "routing": {"fallback": {"kind": "message", "text": "Good day."}}});
+    server.api.post("numbers", &number).await;
+    (server, at)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trunk_with_a_password_is_let_in_with_it() {
+    let (server, at) = server().await;
+    let inbound = json!({"mode": "digest", "username": "them", "password": "their-secret"});
+    let trunk = server.api.post("trunks", &json!({"name": "Exchange", "auth": {"inbound": inbound}})).await;
+    Sipp::between(&server, at, at.ip(), "digest.xml", NUMBER).calls(3).run().await;
+    let calls = server.api.calls().await;
+    assert_eq!(calls.len(), 3, "{calls:#?}");
+    for call in calls {
+        let call = server.api.until(call["id"].as_str().unwrap(), |call| call["ended_at"].is_string()).await;
+        let told = (&call["trunk_id"], &call["from"]["address"], &call["ended_reason"]);
+        assert_eq!(told, (&trunk["id"], &json!("+14155550177"), &json!("caller_hung_up")), "{call:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_tries_names_is_answered_alike_then_not_at_all() {
+    let (server, at) = server().await;
+    let stranger = Sip::between(at.ip(), at).await;
+    let mut answers = Vec::new();
+    for n in 0..80 {
+        let to = if n % 2 == 0 { format!("sip:{NUMBER}@{at}") } else { format!("sip:10{n}@{at}") };
+        let invite = request("INVITE", &to, stranger.at(), OFFER);
+        stranger.send(invite.as_bytes()).await;
+        while let Some(answer) = stranger.next(Duration::from_millis(60)).await {
+            assert!(answer.len() * 2 <= invite.len() * 3, "{answer}");
+            answers.push(answer.lines().next().unwrap_or_default().to_owned());
+        }
+    }
+    assert!(answers.iter().all(|answer| answer == "SIP/2.0 404 Not Found"), "{answers:?}");
+    assert!((15..=30).contains(&answers.len()), "{} answers", answers.len());
+    assert!(server.log().contains("source shut out"), "{}", server.log());
+    assert!(server.api.calls().await.is_empty(), "strangers leave no rows");
+    // Who is trusted is served all the time, from the same machine.
+    let friend = Sip::towards(server.sip).await;
+    let answer = friend.ask(&request("OPTIONS", &server.uri("demo"), friend.at(), "")).await;
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+}
