@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use control_api::{CarrierSettings, EventsSettings, Network, RoutingSettings};
 use serde::Deserialize;
+use sip_stack::auth::Algorithm;
 
 use crate::call::credit::WhenDown;
 
@@ -118,6 +119,8 @@ pub struct Sip {
     pub user_agent: String,
     /// The realm of our challenges.
     pub realm: String,
+    /// The sums we ask for in them, first the one we prefer.
+    pub digest_algorithms: Vec<String>,
     /// The name server to ask, as "192.0.2.53:53"; "" = the system's.
     pub dns: String,
     /// Messages kept of each dialog for its trace; 0 = none.
@@ -145,11 +148,19 @@ impl Default for Sip {
             tls_ca: no_file(),
             user_agent: "Sidetone".into(),
             realm: "sidetone".into(),
+            digest_algorithms: vec!["SHA-256".into(), "MD5".into()],
             dns: String::new(),
             trace_messages: 60,
             hep: String::new(),
             hep_node: 1,
         }
+    }
+}
+
+impl Sip {
+    /// The sums that challenges ask for; unknown names are refused when the configuration is checked.
+    pub fn digest(&self) -> Vec<Algorithm> {
+        self.digest_algorithms.iter().filter_map(|name| Algorithm::of(Some(name))).collect()
     }
 }
 
@@ -475,7 +486,7 @@ impl Config {
     }
 
     fn check_sip(&self, secure: bool) -> Result<(), ConfigError> {
-        let Sip { tls_certificate, tls_key, realm, trace_messages, .. } = &self.sip;
+        let Sip { tls_certificate, tls_key, realm, digest_algorithms, trace_messages, .. } = &self.sip;
         let unset = |path: &Path| path.as_os_str().is_empty();
         if secure && unset(tls_certificate) {
             return Err(value("sip.tls_certificate", "", "sip.tls and sip.wss need a certificate, in PEM"));
@@ -486,6 +497,11 @@ impl Config {
         let plain = |letter: char| !letter.is_control() && letter != '"' && letter != '\\';
         if realm.is_empty() || !realm.chars().all(plain) {
             return Err(value("sip.realm", realm, "a word without quotes"));
+        }
+        let known = |name: &String| Algorithm::of(Some(name)).is_some();
+        if digest_algorithms.is_empty() || !digest_algorithms.iter().all(known) {
+            let given = digest_algorithms.join(", ");
+            return Err(value("sip.digest_algorithms", given, "one or more of MD5, SHA-256 and SHA-512-256"));
         }
         if *trace_messages > 10_000 {
             return Err(value("sip.trace_messages", trace_messages, "at most 10000"));
@@ -657,6 +673,7 @@ mod tests {
             ("SIDETONE__SIP__TLS_KEY", "key.pem", "sip.tls_key"),
             ("SIDETONE__SIP__HEP", "homer", "sip.hep"),
             ("SIDETONE__SIP__REALM", "a \"b\"", "sip.realm"),
+            ("SIDETONE__SIP__DIGEST_ALGORITHMS", "[\"MD4\"]", "sip.digest_algorithms"),
             ("SIDETONE__GUARD__BAN_AFTER", "1", "guard.ban_after"),
             ("SIDETONE__RTP__PORTS", "5-3", "rtp.ports"),
             ("SIDETONE__HTTP__LISTEN", "8080", "http.listen"),

@@ -134,7 +134,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     });
     let desk = Desk::new(Parts {
         trunks,
-        challenger: Challenger::new(&house.config.sip.realm),
+        challenger: Challenger::new(&house.config.sip.realm, house.config.sip.digest()),
         traces,
         directory,
         store: store.clone(),

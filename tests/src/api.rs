@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use codecs::wav::Reader;
 use futures_util::StreamExt as _;
 use reqwest::{Client, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
@@ -104,6 +104,15 @@ impl Api {
     /// PATCH below `/api/v1/`; anything but success fails the test.
     pub async fn patch(&self, path: &str, body: &Value) -> Value {
         self.succeed(path, self.client.patch(format!("{}/api/v1/{path}", self.base)).json(body)).await
+    }
+
+    /// A number of our own whose callers hear some words.
+    pub async fn number(&self, e164: &str, trunk: &Value, words: &str) {
+        let number = json!({"e164": e164, "carrier": "none", "trunk_id": trunk});
+        let number = self.post("numbers", &number).await;
+        let routing = json!({"fallback": {"kind": "message", "text": words}});
+        let path = format!("numbers/{}/routing", number["id"].as_str().unwrap_or_default());
+        self.put(&path, "application/json", &routing.to_string()).await;
     }
 
     /// A request below `/api/v1/` that is refused: its status and code.

@@ -40,11 +40,7 @@ async fn carrier() -> Sidetone {
     for (number, words) in
         [("+14155550100", "Good morning. This is the printer."), ("+14155550101", "This is the manager.")]
     {
-        let number = json!({"e164": number, "carrier": "none", "trunk_id": trunk["id"]});
-        let number = carrier.api.post("numbers", &number).await;
-        let routing = json!({"fallback": {"kind": "message", "text": words}});
-        let path = format!("numbers/{}/routing", text(&number, "/id"));
-        carrier.api.put(&path, "application/json", &routing.to_string()).await;
+        carrier.api.number(number, &trunk["id"], words).await;
     }
     carrier
 }

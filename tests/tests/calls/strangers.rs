@@ -9,35 +9,35 @@ const NUMBER: &str = "+12125550123";
 const OFFER: &str =
     "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
-/// A server that is heard on an address which it does not trust, and knows a number.
-async fn server() -> (Sidetone, std::net::SocketAddr) {
+/// A server that is heard on an address which it does not trust, and knows a trunk with a password and its number.
+async fn server() -> (Sidetone, std::net::SocketAddr, String) {
     let address = elsewhere();
-    let server = Sidetone::with(|plan| plan.heard_at(address)).await;
+    let server =
+        Sidetone::with(|plan| plan.heard_at(address).set("SIP__DIGEST_ALGORITHMS", "[\"MD5\", \"SHA-256\"]")).await;
     let at = std::net::SocketAddr::new(address, server.sip.port());
-    let number =
-        json!({"e164": NUMBER, "carrier": "none", "routing": {"fallback": {"kind": "message", "text": "Good day."}}});
-    server.api.post("numbers", &number).await;
-    (server, at)
+    let inbound = json!({"mode": "digest", "username": "them", "password": "their-secret"});
+    let trunk = server.api.post("trunks", &json!({"name": "Exchange", "auth": {"inbound": inbound}})).await;
+    server.api.number(NUMBER, &trunk["id"], "Good day.").await;
+    let id = trunk["id"].as_str().unwrap_or_default().to_owned();
+    (server, at, id)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trunk_with_a_password_is_let_in_with_it() {
-    let (server, at) = server().await;
-    let inbound = json!({"mode": "digest", "username": "them", "password": "their-secret"});
-    let trunk = server.api.post("trunks", &json!({"name": "Exchange", "auth": {"inbound": inbound}})).await;
+    let (server, at, trunk) = server().await;
     Sipp::between(&server, at, at.ip(), "digest.xml", NUMBER).calls(3).run().await;
     let calls = server.api.calls().await;
     assert_eq!(calls.len(), 3, "{calls:#?}");
     for call in calls {
         let call = server.api.until(call["id"].as_str().unwrap(), |call| call["ended_at"].is_string()).await;
         let told = (&call["trunk_id"], &call["from"]["address"], &call["ended_reason"]);
-        assert_eq!(told, (&trunk["id"], &json!("+14155550177"), &json!("caller_hung_up")), "{call:#}");
+        assert_eq!(told, (&json!(trunk), &json!("+14155550177"), &json!("caller_hung_up")), "{call:#}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_tries_names_is_answered_alike_then_not_at_all() {
-    let (server, at) = server().await;
+    let (server, at, _) = server().await;
     let stranger = Sip::between(at.ip(), at).await;
     let mut answers = Vec::new();
     for n in 0..80 {
@@ -49,7 +49,7 @@ async fn who_tries_names_is_answered_alike_then_not_at_all() {
             answers.push(answer.lines().next().unwrap_or_default().to_owned());
         }
     }
-    assert!(answers.iter().all(|answer| answer == "SIP/2.0 404 Not Found"), "{answers:?}");
+    assert!(answers.iter().all(|answer| answer == "SIP/2.0 401 Unauthorized"), "{answers:?}");
     assert!((15..=30).contains(&answers.len()), "{} answers", answers.len());
     assert!(server.log().contains("source shut out"), "{}", server.log());
     assert!(server.api.calls().await.is_empty(), "strangers leave no rows");

@@ -63,8 +63,7 @@ async fn a_registered_trunk_places_and_receives_calls() {
         status["gateways"][1]["registered_until"].is_string() && status["gateways"][0]["rtt_ms"].is_number(),
         "{status:#}"
     );
-    let number = json!({"e164": NUMBER, "carrier": "none", "trunk_id": trunk, "routing": {"fallback": {"kind": "message", "text": MESSAGE}}});
-    ours.api.post("numbers", &number).await;
+    ours.api.number(NUMBER, &json!(trunk), MESSAGE).await;
 
     // Out: challenged, answered, and every later request goes by the proxy, which stays in the way.
     let placed = ours.api.post("calls", &json!({"to": "+14155550100", "from": NUMBER, "agent_id": "announcer"})).await;
