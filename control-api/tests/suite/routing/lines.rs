@@ -112,7 +112,8 @@ on_both! {
         assert_eq!(answered(call("+12125550123", "+12125550123").await), "desk 1");
         assert_eq!(answered(call(&our_contact, "+12125550123").await), "desk 1");
         assert_eq!(answered(call(&our_contact, "somebody").await), "night 1", "the default of the trunk that was called");
-        assert_eq!(call(&their_contact, "+12125550123").await.map(|route| route.map(|route| route.trunk)).unwrap().flatten(), Some(ours), "a number is its owner's");
+        let crossed = call(&their_contact, "+12125550123").await;
+        assert_eq!(crossed.unwrap_err(), Refused::UnknownNumber, "nobody's registration leads to another tenant's number");
         assert_eq!(call(&their_contact, "somebody").await.unwrap_err(), Refused::UnknownNumber);
         assert_eq!(call("somebody", "somebody").await.unwrap_err(), Refused::UnknownNumber, "whose rules should count?");
     }
