@@ -106,6 +106,14 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         ports: checked.rtp_ports,
         draining: Duration::from_millis(house.config.rtp.draining_ms),
     })?;
+    if media.is_urgent() {
+        tracing::debug!("media threads have real-time priority");
+    } else {
+        tracing::info!(
+            "media threads have no real-time priority: on a busy machine packets may be late; allow it by LimitRTPRIO=10 in the unit \
+             (ulimit -r 10)"
+        );
+    }
     let speech = open_speech(&house).await;
     let recordings = house.config.recording.dir.clone();
     let drain = Duration::from_secs(house.config.limits.drain_s);

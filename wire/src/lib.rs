@@ -22,3 +22,4 @@ mod sip_udp;
 mod sip_ws;
 mod stun;
 mod trace;
+mod urgent;

@@ -21,6 +21,7 @@ pub use crate::ring::Line;
 use crate::ring::line;
 use crate::seat::Seat;
 pub use crate::seat::Side;
+pub use crate::urgent::raise as raise_priority;
 
 /// How media is carried.
 #[derive(Debug, Clone)]
@@ -51,6 +52,7 @@ struct Thread {
     orders: Sender<Order>,
     counts: Arc<ThreadCounts>,
     handle: Option<JoinHandle<()>>,
+    urgent: bool,
 }
 
 impl Media {
@@ -65,6 +67,11 @@ impl Media {
             .map_err(|error| io::Error::new(error.kind(), format!("rtp address udp {}: {error}", config.bind)))?;
         let threads = (0..config.threads.max(1)).map(Thread::start).collect::<io::Result<_>>()?;
         Ok(Self { threads, pool, advertise: config.advertise, next_id: AtomicU64::new(1) })
+    }
+
+    /// Whether the media threads have real-time priority: without it a busy machine delays packets.
+    pub fn is_urgent(&self) -> bool {
+        self.threads.iter().all(|thread| thread.urgent)
     }
 
     /// The address to write into SDP.
@@ -130,8 +137,14 @@ impl Thread {
         let (orders, inbox) = channel();
         let counts = Arc::new(ThreadCounts::default());
         let seen = Arc::clone(&counts);
-        let handle = std::thread::Builder::new().name(format!("media-{number}")).spawn(move || run(&inbox, &seen))?;
-        Ok(Self { orders, counts, handle: Some(handle) })
+        let (tell, told) = channel();
+        let begin = move || {
+            let _ = tell.send(raise_priority());
+            run(&inbox, &seen);
+        };
+        let handle = std::thread::Builder::new().name(format!("media-{number}")).spawn(begin)?;
+        let urgent = told.recv().unwrap_or(false);
+        Ok(Self { orders, counts, handle: Some(handle), urgent })
     }
 }
 

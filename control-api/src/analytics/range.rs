@@ -101,6 +101,21 @@ impl Range {
         self.begin(first).unwrap_or(at_ms)
     }
 
+    /// The number of the local day of a time in ms, in SQL: so the database adds the hours of a day up.
+    pub(crate) fn day_of(&self, column: &str) -> String {
+        let from = Timestamp::from_millisecond(self.from_ms - 3_600_000).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut offset = self.zone.to_offset(from);
+        let mut cases = String::new();
+        for change in self.zone.following(from).take_while(|change| change.timestamp().as_millisecond() < self.to_ms) {
+            let (at, ms) = (change.timestamp().as_millisecond(), i64::from(offset.seconds()) * 1000);
+            cases.push_str(&format!("WHEN {column} < {at} THEN {ms} "));
+            offset = change.offset();
+        }
+        let last = i64::from(offset.seconds()) * 1000;
+        let shift = if cases.is_empty() { last.to_string() } else { format!("CASE {cases}ELSE {last} END") };
+        format!("({column} + {shift}) / {DAY_MS}")
+    }
+
     fn begin(&self, date: Date) -> Option<i64> {
         Some(date.to_zoned(self.zone.clone()).ok()?.timestamp().as_millisecond())
     }
@@ -126,6 +141,22 @@ mod tests {
         ] {
             assert_eq!(time::rfc3339(berlin.step(at, bucket)), begin, "{bucket:?}");
         }
+    }
+
+    #[test]
+    fn the_database_counts_days_as_the_place_does() {
+        let zone = |name: &str, from: &str, to: &str| {
+            let text = |text: &str| Some(text.to_owned());
+            range(RangeQuery { timezone: text(name), from: text(from), to: text(to), ..RangeQuery::default() }).unwrap()
+        };
+        let plain = zone("Asia/Kolkata", "2026-11-01T00:00:00Z", "2026-11-21T00:00:00Z");
+        assert_eq!(plain.day_of("at"), "(at + 19800000) / 86400000");
+        let autumn = zone("Europe/Berlin", "2026-10-01T00:00:00Z", "2026-11-21T00:00:00Z");
+        let change = time::parse("2026-10-25T01:00:00Z").unwrap();
+        assert_eq!(
+            autumn.day_of("at"),
+            format!("(at + CASE WHEN at < {change} THEN 7200000 ELSE 3600000 END) / 86400000")
+        );
     }
 
     #[test]

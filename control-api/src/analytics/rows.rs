@@ -7,12 +7,13 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 use utoipa::ToSchema;
 
-use super::{Histogram, Range};
+use super::{Bucket, Histogram, Range};
 use crate::Store;
 
 /// Calls that have something in common: as much of it as the [`Cut`] keeps apart; the rest is empty or 0.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice {
+    /// The first hour in it.
     pub(crate) hour_ms: i64,
     pub(crate) agent: String,
     pub(crate) version: i64,
@@ -21,10 +22,19 @@ pub(crate) struct Slice {
     pub(crate) tally: Tally,
 }
 
+/// How finely calls are kept apart in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Grain {
+    Whole,
+    /// The days of the range's time zone.
+    Day,
+    Hour,
+}
+
 /// What calls are kept apart by. The database sums up the rest: fewer rows are read the less is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
-    pub(crate) hour: bool,
+    pub(crate) time: Grain,
     pub(crate) agent: bool,
     pub(crate) version: bool,
     pub(crate) direction: bool,
@@ -32,15 +42,15 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    pub(crate) const NONE: Self = Self { hour: false, agent: false, version: false, direction: false, outcome: false };
-    pub(crate) const HOUR: Self = Self { hour: true, ..Self::NONE };
+    pub(crate) const NONE: Self =
+        Self { time: Grain::Whole, agent: false, version: false, direction: false, outcome: false };
     pub(crate) const AGENT: Self = Self { agent: true, ..Self::NONE };
     pub(crate) const OUTCOME: Self = Self { outcome: true, ..Self::NONE };
 
     /// What either keeps apart.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
-            hour: self.hour || other.hour,
+            time: self.time.max(other.time),
             agent: self.agent || other.agent,
             version: self.version || other.version,
             direction: self.direction || other.direction,
@@ -48,16 +58,31 @@ impl Cut {
         }
     }
 
-    /// Whether each column of the roll-up is kept, and what stands in its place.
-    fn columns(self) -> [(&'static str, bool, &'static str); 5] {
-        let (text, number) = ("CAST('' AS TEXT)", "CAST(0 AS BIGINT)");
-        [
-            ("hour_at", self.hour, number),
-            ("agent_id", self.agent, text),
-            ("agent_version", self.version, number),
-            ("direction", self.direction, text),
-            ("outcome", self.outcome, text),
-        ]
+    /// Rows of these steps of a series.
+    pub(crate) fn every(bucket: Bucket) -> Self {
+        let time = if bucket == Bucket::Hour { Grain::Hour } else { Grain::Day };
+        Self { time, ..Self::NONE }
+    }
+
+    /// What is selected for each column of [`Slice`], and what is grouped by.
+    fn columns(self, range: &Range) -> ([&'static str; 5], Vec<String>) {
+        let columns = [
+            ("agent_id", self.agent, "CAST('' AS TEXT)"),
+            ("agent_version", self.version, "CAST(0 AS BIGINT)"),
+            ("direction", self.direction, "CAST('' AS TEXT)"),
+            ("outcome", self.outcome, "CAST('' AS TEXT)"),
+        ];
+        let time = match self.time {
+            Grain::Whole => None,
+            Grain::Day => Some(range.day_of("hour_at")),
+            Grain::Hour => Some("hour_at".to_owned()),
+        };
+        let [agent, version, direction, outcome] = columns.map(|(name, kept, empty)| if kept { name } else { empty });
+        let kept = columns.into_iter().filter(|(_, kept, _)| *kept).map(|(name, ..)| name.to_owned());
+        (
+            ["CAST(COALESCE(MIN(hour_at), 0) AS BIGINT)", agent, version, direction, outcome],
+            time.into_iter().chain(kept).collect(),
+        )
     }
 }
 
@@ -159,6 +184,9 @@ pub(crate) struct Versions {
     pub(crate) sentiment: Sentiment,
 }
 
+/// Of all stages the one that callers feel.
+const VOICE: &str = "AND stage = 'voice_to_voice'";
+
 impl Store {
     /// The tenant's time zone.
     pub(crate) async fn place(&self, tenant: TenantId) -> Result<String, sqlx::Error> {
@@ -177,8 +205,7 @@ impl Store {
         range: &Range,
         cut: Cut,
     ) -> Result<Vec<Slice>, sqlx::Error> {
-        let kept: Vec<_> = cut.columns().into_iter().filter(|(_, kept, _)| *kept).map(|(name, ..)| name).collect();
-        let shown = cut.columns().map(|(name, kept, stand_in)| if kept { name } else { stand_in });
+        let (shown, kept) = cut.columns(range);
         let sums = SUMS.map(|name| format!("CAST(COALESCE(SUM({name}), 0) AS BIGINT)"));
         let group = if kept.is_empty() { String::new() } else { format!("GROUP BY {0} ORDER BY {0}", kept.join(", ")) };
         let sql = format!(
@@ -222,29 +249,55 @@ impl Store {
             .collect()
     }
 
-    /// Histograms of the days that a range touches, by stage, provider and day.
+    /// Histograms over the days that a range touches, by stage and provider.
     pub(crate) async fn latencies(
         &self,
         tenant: TenantId,
         range: &Range,
-    ) -> Result<BTreeMap<(String, String, String), Histogram>, sqlx::Error> {
-        let (first, last) = range.days();
-        let rows = sqlx::query(
-            "SELECT stage, provider, day, bucket, CAST(SUM(count) AS BIGINT) FROM latency_rollup
-             WHERE tenant_id = $1 AND day >= $2 AND day <= $3 AND ($4 = '' OR agent_id = $4) GROUP BY stage, provider, day, bucket",
-        )
-        .bind(tenant.to_string())
-        .bind(first)
-        .bind(last)
-        .bind(range.agent.clone().unwrap_or_default())
-        .fetch_all(self.pool())
-        .await?;
+    ) -> Result<BTreeMap<(String, String), Histogram>, sqlx::Error> {
         let mut found: BTreeMap<_, Histogram> = BTreeMap::new();
-        for row in rows {
-            let key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            found.entry(key).or_default().add(row.try_get(3)?, row.try_get(4)?);
+        for row in self.buckets(tenant, range, "stage, provider", "").await? {
+            found.entry((row.try_get(2)?, row.try_get(3)?)).or_default().add(row.try_get(0)?, row.try_get(1)?);
         }
         Ok(found)
+    }
+
+    /// Voice to voice on each day that a range touches (UTC).
+    pub(crate) async fn voice_by_day(
+        &self,
+        tenant: TenantId,
+        range: &Range,
+    ) -> Result<BTreeMap<String, Histogram>, sqlx::Error> {
+        let mut found: BTreeMap<_, Histogram> = BTreeMap::new();
+        for row in self.buckets(tenant, range, "day", VOICE).await? {
+            found.entry(row.try_get(2)?).or_default().add(row.try_get(0)?, row.try_get(1)?);
+        }
+        Ok(found)
+    }
+
+    /// Voice to voice over all days that a range touches.
+    pub(crate) async fn voice_to_voice(&self, tenant: TenantId, range: &Range) -> Result<Histogram, sqlx::Error> {
+        let mut all = Histogram::default();
+        for row in self.buckets(tenant, range, "stage", VOICE).await? {
+            all.add(row.try_get(0)?, row.try_get(1)?);
+        }
+        Ok(all)
+    }
+
+    /// Buckets of histograms with their counts, then the columns that they are kept apart by.
+    async fn buckets(&self, tenant: TenantId, range: &Range, by: &str, only: &str) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let (first, last) = range.days();
+        let sql = format!(
+            "SELECT bucket, CAST(SUM(count) AS BIGINT), {by} FROM latency_rollup
+             WHERE tenant_id = $1 AND day >= $2 AND day <= $3 AND ($4 = '' OR agent_id = $4) {only} GROUP BY {by}, bucket"
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(tenant.to_string())
+            .bind(first)
+            .bind(last)
+            .bind(range.agent.clone().unwrap_or_default())
+            .fetch_all(self.pool())
+            .await
     }
 
     /// Calls that have not ended.
@@ -318,21 +371,9 @@ impl Store {
         tenant: TenantId,
         range: &Range,
     ) -> Result<BTreeMap<(String, i64), Histogram>, sqlx::Error> {
-        let (first, last) = range.days();
-        let rows = sqlx::query(
-            "SELECT agent_id, agent_version, bucket, CAST(SUM(count) AS BIGINT) FROM latency_rollup
-             WHERE tenant_id = $1 AND day >= $2 AND day <= $3 AND ($4 = '' OR agent_id = $4) AND stage = 'voice_to_voice'
-             GROUP BY agent_id, agent_version, bucket",
-        )
-        .bind(tenant.to_string())
-        .bind(first)
-        .bind(last)
-        .bind(range.agent.clone().unwrap_or_default())
-        .fetch_all(self.pool())
-        .await?;
         let mut found: BTreeMap<_, Histogram> = BTreeMap::new();
-        for row in rows {
-            found.entry((row.try_get(0)?, row.try_get(1)?)).or_default().add(row.try_get(2)?, row.try_get(3)?);
+        for row in self.buckets(tenant, range, "agent_id, agent_version", VOICE).await? {
+            found.entry((row.try_get(2)?, row.try_get(3)?)).or_default().add(row.try_get(0)?, row.try_get(1)?);
         }
         Ok(found)
     }

@@ -49,10 +49,7 @@ fn steps<'a>(range: &Range, slices: &'a [Slice]) -> Vec<(String, Vec<&'a Slice>)
 }
 
 async fn voice_to_voice(state: &State, actor: &Actor, range: &Range) -> Result<Option<i64>, ApiError> {
-    let all = state.app.store.latencies(actor.tenant, range).await?;
-    let mut merged = Histogram::default();
-    all.into_iter().filter(|((stage, ..), _)| stage == "voice_to_voice").for_each(|(_, one)| merged.merge(&one));
-    Ok(merged.at(0.5))
+    Ok(state.app.store.voice_to_voice(actor.tenant, range).await?.at(0.5))
 }
 
 /// A range at a glance.
@@ -144,7 +141,8 @@ pub(crate) async fn calls(
     Query(query): Query<RangeQuery>,
 ) -> Result<Json<Series<CallStep>>, ApiError> {
     let range = open(&state, &actor, &query).await?;
-    let slices = slices(&state, &actor, &range, Cut { direction: true, outcome: true, ..Cut::HOUR }).await?;
+    let slices =
+        slices(&state, &actor, &range, Cut { direction: true, outcome: true, ..Cut::every(range.bucket) }).await?;
     let step = |(at, slices): (String, Vec<&Slice>)| {
         let all = sum(slices.iter().copied());
         let only = |is: &dyn Fn(&Slice) -> bool| sum(slices.iter().copied().filter(|slice| is(slice))).calls;
@@ -220,16 +218,13 @@ pub(crate) async fn latency(
     let range = open(&state, &actor, &query).await?;
     let mut stages: BTreeMap<String, Histogram> = BTreeMap::new();
     let mut providers: BTreeMap<(String, String), Histogram> = BTreeMap::new();
-    let mut days: BTreeMap<String, Histogram> = BTreeMap::new();
-    for ((stage, provider, day), histogram) in state.app.store.latencies(actor.tenant, &range).await? {
+    for ((stage, provider), histogram) in state.app.store.latencies(actor.tenant, &range).await? {
         stages.entry(stage.clone()).or_default().merge(&histogram);
-        if stage == "voice_to_voice" {
-            days.entry(day).or_default().merge(&histogram);
-        }
         if !provider.is_empty() {
             providers.entry((stage, provider)).or_default().merge(&histogram);
         }
     }
+    let days = state.app.store.voice_by_day(actor.tenant, &range).await?;
     Ok(Json(Latency {
         stages: stages.into_iter().map(|(stage, histogram)| (stage, histogram.percentiles())).collect(),
         by_provider: providers
@@ -300,7 +295,7 @@ pub(crate) async fn costs(
 ) -> Result<Json<Costs>, ApiError> {
     let range = open(&state, &actor, &query).await?;
     let by_agent = slices(&state, &actor, &range, Cut::AGENT).await?;
-    let by_hour = slices(&state, &actor, &range, Cut::HOUR).await?;
+    let by_time = slices(&state, &actor, &range, Cut::every(range.bucket)).await?;
     let all = sum(&by_agent);
     let (first, last) = range.days();
     let rows = sqlx::query(
@@ -339,7 +334,7 @@ pub(crate) async fn costs(
         vendor_micros: all.vendor_micros,
         margin_micros: actor.has("platform:admin").then_some(all.charged_micros - all.vendor_micros),
         by_item: by_item?,
-        series: steps(&range, &by_hour).into_iter().map(step).collect(),
+        series: steps(&range, &by_time).into_iter().map(step).collect(),
         by_agent: by_agent.into_iter().map(agent).collect(),
     }))
 }
@@ -372,12 +367,12 @@ pub(crate) async fn sentiment(
 ) -> Result<Json<Sentiments>, ApiError> {
     let range = open(&state, &actor, &query).await?;
     let by_agent = slices(&state, &actor, &range, Cut::AGENT).await?;
-    let by_hour = slices(&state, &actor, &range, Cut::HOUR).await?;
+    let by_time = slices(&state, &actor, &range, Cut::every(range.bucket)).await?;
     let step = |(of, slices): (String, Vec<&Slice>)| SentimentGroup { of, sentiment: sum(slices).sentiment() };
     let agent = |slice: Slice| SentimentGroup { of: slice.agent, sentiment: slice.tally.sentiment() };
     let topics = state.app.store.topics(actor.tenant, actor.livemode, &range).await?;
     Ok(Json(Sentiments {
-        series: steps(&range, &by_hour).into_iter().map(step).collect(),
+        series: steps(&range, &by_time).into_iter().map(step).collect(),
         by_agent: by_agent.into_iter().map(agent).collect(),
         by_topic: topics.into_iter().map(|(of, sentiment)| SentimentGroup { of, sentiment }).collect(),
     }))
@@ -388,7 +383,8 @@ pub(super) fn cut(name: &str) -> Cut {
     match name {
         "agent" => Cut::AGENT,
         "direction" => Cut { direction: true, ..Cut::NONE },
-        "hour" | "day" | "week" | "month" => Cut::HOUR,
+        "hour" => Cut::every(Bucket::Hour),
+        "day" | "week" | "month" => Cut::every(Bucket::Day),
         _ => Cut::OUTCOME,
     }
 }
