@@ -115,5 +115,6 @@ fn created(tenant: TenantId) -> NewCall {
         node_id: "bench".into(),
         boot_id: BootId(uuid::Uuid::nil()),
         created_at_ms: now_ms(),
+        scheduled: false,
     }
 }

@@ -16,6 +16,7 @@ use crate::{
         webhooks::{FanOut, Post, PostSettings},
     },
     retention,
+    scheduled::PlaceLater,
     seal::NodeKey,
     time::Clock,
 };
@@ -89,6 +90,14 @@ impl Background {
     pub fn attend(&mut self, switchboard: Arc<dyn Switchboard>, node: NodeInfo) {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         self.tasks.spawn(|stop| nodes::run(store, switchboard, node, clock, stop));
+    }
+
+    /// Places calls whose time has come, from now on. They have workers of their own: a slow job elsewhere is no reason to be late.
+    pub fn place_calls(&mut self, switchboard: Arc<dyn Switchboard>, node: &NodeInfo) {
+        let handler = PlaceLater { switchboard, node: node.id.clone(), boot: node.boot };
+        let context = Context { store: self.store.clone(), clock: self.clock.clone() };
+        let workers = Workers::new(context, &node.id, vec![Arc::new(handler)]);
+        self.tasks.spawn(|stop| workers.run(stop));
     }
 
     /// Lets everything finish what it is at, for as long as `patience`.

@@ -27,6 +27,7 @@ mod outbox;
 mod people;
 mod retention;
 mod routing;
+mod scheduled;
 mod scope;
 mod seal;
 mod settings;

@@ -6,7 +6,7 @@ use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, NumberId, Pii, 
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
-use crate::{BoxFuture, Forbidden};
+use crate::{BoxFuture, Forbidden, NoPlan};
 
 /// Twenty milliseconds of both sides of a call at 8 kHz: the caller's samples and the agent's.
 pub type Heard = Arc<[[i16; 160]; 2]>;
@@ -79,6 +79,8 @@ pub struct DialRequest {
     pub max_duration_ms: Option<u64>,
     /// Overrides the agent's `recording.enabled`.
     pub record: Option<bool>,
+    /// When it was asked for, Unix ms, if it was to be placed later: its row is there already.
+    pub asked_at_ms: Option<i64>,
 }
 
 /// Why a call is not placed.
@@ -114,6 +116,21 @@ pub enum DialRefused {
     /// The node is draining.
     #[error("draining")]
     Draining,
+}
+
+impl From<NoPlan> for DialRefused {
+    fn from(why: NoPlan) -> Self {
+        match why {
+            NoPlan::Forbidden(Forbidden::Malformed | Forbidden::Unresolved) => Self::BadAddress,
+            NoPlan::Forbidden(why) => Self::Forbidden(why),
+            NoPlan::CallerIdNotOwned => Self::CallerIdNotOwned,
+            NoPlan::NoTrunk => Self::NoTrunk,
+            NoPlan::Store(error) => {
+                tracing::error!(%error, "store failed while planning a call");
+                Self::StoreUnavailable
+            }
+        }
+    }
 }
 
 /// What can be asked of a call under way.

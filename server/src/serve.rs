@@ -170,6 +170,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         started_at_ms: control_api::now_ms(),
     };
     background.attend(std::sync::Arc::new(desk.clone()), node.clone());
+    background.place_calls(std::sync::Arc::new(desk.clone()), &node);
     let app = App {
         directory: desk.directory.clone(),
         store,

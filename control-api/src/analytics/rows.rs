@@ -300,9 +300,9 @@ impl Store {
             .await
     }
 
-    /// Calls that have not ended.
+    /// Calls that are up; those that wait for their time are not.
     pub(crate) async fn active(&self, tenant: TenantId, livemode: bool) -> Result<i64, sqlx::Error> {
-        sqlx::query("SELECT COUNT(*) FROM calls WHERE tenant_id = $1 AND livemode = $2 AND ended_at IS NULL AND scheduled_at IS NULL")
+        sqlx::query("SELECT COUNT(*) FROM calls WHERE tenant_id = $1 AND livemode = $2 AND ended_at IS NULL AND node_id IS NOT NULL")
             .bind(tenant.to_string())
             .bind(i64::from(livemode))
             .fetch_one(self.pool())

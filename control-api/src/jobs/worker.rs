@@ -66,6 +66,11 @@ pub trait Handler: Send + Sync {
     /// Which jobs.
     fn kind(&self) -> &'static str;
 
+    /// Whether this node does them now; else they wait, or another node does.
+    fn ready(&self) -> bool {
+        true
+    }
+
     /// Does one. It may be done twice (a node can die after the work and before the note of it), so what it does must bear that.
     fn run<'a>(&'a self, context: &'a Context, job: &'a Job) -> BoxFuture<'a, Result<(), Fault>>;
 }
@@ -98,12 +103,13 @@ impl Workers {
         let workers = Arc::new(self);
         let _given_back = GiveBack(Arc::clone(&workers));
         let store = workers.context.store.clone();
-        let kinds: Vec<_> = workers.handlers.keys().copied().collect();
         let mut bell = store.listen();
         let mut running = JoinSet::new();
         loop {
             let free = AT_ONCE - running.len();
-            if free > 0 {
+            let ready = workers.handlers.values().filter(|handler| handler.ready());
+            let kinds: Vec<_> = ready.map(|handler| handler.kind()).collect();
+            if free > 0 && !kinds.is_empty() {
                 let now = workers.context.clock.now_ms();
                 match queue::claim(&store, &workers.name, &kinds, now, free as i64).await {
                     Ok(jobs) => {

@@ -88,6 +88,8 @@ pub struct NewCall {
     pub boot_id: BootId,
     /// Unix time, ms.
     pub created_at_ms: i64,
+    /// It was asked for earlier: its row and its event are there, and what is said here is what has become of them.
+    pub scheduled: bool,
 }
 
 /// A leg beside the caller's own: somebody to whom the call is handed over. Its price is that of the item `transfer_leg` for `address`,

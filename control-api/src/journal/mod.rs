@@ -5,6 +5,7 @@
 
 mod bill;
 mod entry;
+pub(crate) mod later;
 mod writer;
 
 use std::{

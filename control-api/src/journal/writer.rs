@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Counters, Ended, Entry, JournalSettings, LegState, Message, NewCall, RecordingStage, RecordingState, SipTrace,
-    TransferState, bill,
+    TransferState, bill, later,
 };
 use crate::{
     money::{cost, lease, ledger::Purse},
@@ -143,10 +143,10 @@ pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
 }
 
 /// What the transaction knows of a call it writes about; its row is locked from the first look on.
-struct Head {
+pub(super) struct Head {
     tenant: String,
     livemode: i64,
-    status: Status,
+    pub(super) status: Status,
     created_at: i64,
     answered_at: Option<i64>,
     seq: i64,
@@ -188,7 +188,14 @@ async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Err
     for stamped in batch {
         let id = stamped.call.to_string();
         if let Entry::Created(new) = &stamped.entry {
+            if new.scheduled {
+                let head = later::placed(&mut tx, &id, new).await?;
+                *if head.is_some() { &mut outcome.stored } else { &mut outcome.strays } += 1;
+                heads.insert(stamped.call, head);
+                continue;
+            }
             let mut head = create(&mut tx, &id, new).await?;
+            first_leg(&mut tx, &id, new, new.created_at_ms).await?;
             emit_call(&mut tx, &id, &mut head, Name::CallCreated, stamped.at_ms).await?;
             heads.insert(stamped.call, Some(head));
             outcome.stored += 1;
@@ -266,7 +273,8 @@ async fn write(
     }
 }
 
-async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head, sqlx::Error> {
+/// The row of a call.
+pub(super) async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head, sqlx::Error> {
     sqlx::query(
         "INSERT INTO calls (id, tenant_id, livemode, channel, direction, status, from_addr, to_addr, agent_id, agent_version, config,
            variables, metadata, sip_call_id, node_id, boot_id, created_at, number_id, trunk_id)
@@ -292,6 +300,25 @@ async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head,
     .bind(new.trunk_id.map(|id| id.to_string()))
     .execute(&mut *db)
     .await?;
+    Ok(Head {
+        tenant: new.tenant.to_string(),
+        livemode: new.livemode.into(),
+        status: Status::Pending,
+        created_at: new.created_at_ms,
+        answered_at: None,
+        seq: 0,
+        turns: 0,
+        events: Vec::new(),
+    })
+}
+
+/// The leg that every call has.
+pub(super) async fn first_leg(
+    db: &mut AnyConnection,
+    id: &str,
+    new: &NewCall,
+    started_at_ms: i64,
+) -> Result<(), sqlx::Error> {
     let (role, address) = match new.direction {
         Direction::Inbound => ("caller", &new.from),
         Direction::Outbound => ("callee", &new.to),
@@ -305,23 +332,14 @@ async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head,
     .bind(role)
     .bind(storable(address.expose()))
     .bind(new.sip_call_id.as_deref().map(storable))
-    .bind(new.created_at_ms)
-    .execute(&mut *db)
-    .await?;
-    Ok(Head {
-        tenant: new.tenant.to_string(),
-        livemode: new.livemode.into(),
-        status: Status::Pending,
-        created_at: new.created_at_ms,
-        answered_at: None,
-        seq: 0,
-        turns: 0,
-        events: Vec::new(),
-    })
+    .bind(started_at_ms)
+    .execute(db)
+    .await
+    .map(drop)
 }
 
 /// Locks a call's row and reads what is needed to go on.
-async fn open(db: &mut AnyConnection, id: &str) -> Result<Option<Head>, sqlx::Error> {
+pub(super) async fn open(db: &mut AnyConnection, id: &str) -> Result<Option<Head>, sqlx::Error> {
     let row = sqlx::query(
         "UPDATE calls SET version = version + 1 WHERE id = $1
          RETURNING tenant_id, livemode, status, created_at, answered_at, event_seq, turns",
@@ -345,7 +363,7 @@ async fn open(db: &mut AnyConnection, id: &str) -> Result<Option<Head>, sqlx::Er
     .transpose()
 }
 
-async fn save(db: &mut AnyConnection, id: &str, head: &Head) -> Result<(), sqlx::Error> {
+pub(super) async fn save(db: &mut AnyConnection, id: &str, head: &Head) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE calls SET event_seq = $1, turns = $2 WHERE id = $3")
         .bind(head.seq)
         .bind(head.turns)
@@ -362,7 +380,7 @@ fn emit(head: &mut Head, name: Name, data: &impl Serialize, at_ms: i64) {
 }
 
 /// Stores what [`emit`] gave the calls, in the order in which it happened.
-async fn store_events(db: &mut AnyConnection, heads: &mut [(String, Head)]) -> Result<(), sqlx::Error> {
+pub(super) async fn store_events(db: &mut AnyConnection, heads: &mut [(String, Head)]) -> Result<(), sqlx::Error> {
     let mut rows: Vec<(usize, Row)> = Vec::new();
     for (n, (_, head)) in heads.iter_mut().enumerate() {
         rows.extend(std::mem::take(&mut head.events).into_iter().map(|row| (n, row)));
@@ -427,7 +445,7 @@ pub(crate) async fn tell(
 }
 
 /// An event whose data is the call itself.
-async fn emit_call(
+pub(super) async fn emit_call(
     db: &mut AnyConnection,
     id: &str,
     head: &mut Head,
@@ -651,7 +669,7 @@ async fn trace(db: &mut AnyConnection, id: &str, trace: &SipTrace) -> Result<(),
 }
 
 /// Ends a call: status, reason and times in one statement that only the first end passes.
-async fn end(
+pub(super) async fn end(
     db: &mut AnyConnection,
     id: &str,
     head: &mut Head,

@@ -1,13 +1,14 @@
 //! The end of a tenant. At once nobody works there any more, its numbers are free and its hooks are silent; thirty days later a job takes
 //! its data. The ledger, its payments and the audit log stay, and of calls what bills say.
 
-use domain::TenantId;
+use domain::{EndedReason, TenantId};
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use crate::{
     BoxFuture,
     jobs::{Context, Fault, Handler, Job, NewJob, enqueue},
+    journal::later,
     time::now_ms,
 };
 
@@ -65,11 +66,10 @@ pub(crate) async fn close(tx: &mut AnyConnection, tenant: TenantId, version: i64
         "UPDATE numbers SET status = CASE WHEN carrier = 'none' THEN 'released' ELSE 'releasing' END, released_at = $1,
            updated_at = $1, next_bill_at = NULL, version = version + 1 WHERE tenant_id = $2 AND released_at IS NULL",
         "UPDATE trunks SET enabled = 0, version = version + 1, updated_at = $1 WHERE tenant_id = $2 AND enabled = 1",
-        "UPDATE calls SET status = 'canceled', ended_reason = 'canceled', ended_at = $1, version = version + 1
-         WHERE tenant_id = $2 AND status = 'pending' AND initiated_at IS NULL AND scheduled_at IS NOT NULL",
     ] {
         sqlx::query(sql).bind(now).bind(id.clone()).execute(&mut *tx).await?;
     }
+    later::end_all_waiting(tx, tenant, EndedReason::Canceled, now).await?;
     sqlx::query(
         "UPDATE recordings SET expires_at = $1 WHERE tenant_id = $2 AND deleted_at IS NULL
            AND (expires_at IS NULL OR expires_at > $1)",

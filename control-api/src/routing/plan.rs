@@ -13,7 +13,7 @@ use super::{
     snapshot::{Number, Snapshot, TrunkEntry},
     trunk::{CallerIdFrom, GatewayTransport, Prack, bare},
 };
-use crate::{Forbidden, directory::Bounds};
+use crate::{DialRequest, Forbidden, directory::Bounds};
 
 /// A call that somebody wants to place.
 #[derive(Clone, Debug)]
@@ -30,6 +30,20 @@ pub struct PlanQuery {
     pub trunk: Option<TrunkId>,
     /// For `{{name}}` in the headers that a trunk adds.
     pub variables: Map<String, Value>,
+}
+
+impl PlanQuery {
+    /// The question behind a request.
+    pub fn of(request: &DialRequest) -> Self {
+        Self {
+            call: request.call,
+            tenant: request.tenant,
+            to: request.to.clone(),
+            from: request.from.clone(),
+            trunk: request.trunk,
+            variables: request.variables.clone(),
+        }
+    }
 }
 
 /// How it leaves.

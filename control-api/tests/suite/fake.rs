@@ -12,8 +12,8 @@ use axum::{
 };
 use control_api::{
     AgentCheck, App, Ask, AskRefused, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard,
-    Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, Settings, Shelves, StoreDirectory, Switchboard,
-    ToolClient, Voice, WebhookSender, router,
+    Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, Settings, Shelves, StoreDirectory,
+    Switchboard, ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};
@@ -31,6 +31,9 @@ pub(crate) struct Fake {
     /// What was asked of live calls.
     pub(crate) asked: Mutex<Vec<(CallId, Ask)>>,
     pub(crate) draining: AtomicBool,
+    /// What everybody who dials is told.
+    pub(crate) refuses: Mutex<Option<DialRefused>>,
+    directory: StoreDirectory,
 }
 
 impl Switchboard for Fake {
@@ -39,7 +42,14 @@ impl Switchboard for Fake {
             if self.draining.load(Ordering::Relaxed) {
                 return Err(DialRefused::Draining);
             }
+            if let Some(refused) = self.refuses.lock().unwrap().clone() {
+                return Err(refused);
+            }
             let mut new = new_call(request.tenant, Direction::Outbound, control_api::now_ms());
+            if let Some(asked_at_ms) = request.asked_at_ms {
+                self.directory.plan(&PlanQuery::of(&request)).await?;
+                (new.scheduled, new.created_at_ms) = (true, asked_at_ms);
+            }
             new.to = request.to.clone();
             new.variables = request.variables.clone();
             (new.agent_id, new.agent_version) = (request.agent_id, request.agent_version);
@@ -207,6 +217,7 @@ pub(crate) fn new_call(tenant: TenantId, direction: Direction, created_at_ms: i6
         node_id: "n1".into(),
         boot_id: BootId(Uuid::nil()),
         created_at_ms,
+        scheduled: false,
     }
 }
 
@@ -309,6 +320,7 @@ impl Client {
     }
 
     fn build(db: &Db, hub: &Hub, settings: Settings, sender: WebhookSender) -> Self {
+        let directory = StoreDirectory::new(db.store.clone(), vec!["127.0.0.0/8".parse().unwrap()]);
         let board = Arc::new(Fake {
             journal: db.journal.clone(),
             live: Mutex::default(),
@@ -316,12 +328,14 @@ impl Client {
             line: Mutex::default(),
             asked: Mutex::default(),
             draining: AtomicBool::default(),
+            refuses: Mutex::default(),
+            directory: directory.clone(),
         });
         let tools = ToolClient::new(sender.outward().clone());
         let app = App {
             store: db.store.clone(),
             journal: db.journal.clone(),
-            directory: StoreDirectory::new(db.store.clone(), vec!["127.0.0.0/8".parse().unwrap()]),
+            directory,
             switchboard: board.clone(),
             recordings: db.folder.join("recordings"),
             hub: hub.clone(),

@@ -37,6 +37,7 @@ mod postgres;
 mod recordings;
 mod retention;
 mod routing;
+mod scheduled;
 mod store;
 mod tools;
 mod traces;

@@ -101,6 +101,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         node_id: desk.house.node.clone(),
         boot_id: desk.house.boot,
         created_at_ms,
+        scheduled: false,
     };
     desk.traces.name(call, id);
     let mut session = Session::begin(desk.clone(), seat, created, call, route.agent);

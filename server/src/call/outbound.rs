@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::{
-    Admission, DialRefused, DialRequest, Forbidden, Hop, Item, LiveCall, NewCall, NoPlan, NotAdmitted, Plan, PlanQuery,
+    Admission, DialRefused, DialRequest, Hop, Item, LiveCall, NewCall, NotAdmitted, Plan, PlanQuery,
 };
 use domain::{AgentSpec, Channel, Direction, EndedReason, Status};
 use sip_stack::{Ability, Cause, Event};
@@ -19,17 +19,10 @@ use super::{leg, ways};
 
 /// Accepts the request, makes the row, and lets the INVITE leave.
 pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>) -> Result<(), DialRefused> {
-    let query = PlanQuery {
-        call: request.call,
-        tenant: request.tenant,
-        to: request.to.clone(),
-        from: request.from.clone(),
-        trunk: request.trunk,
-        variables: request.variables.clone(),
-    };
-    let plan = desk.directory.plan(&query).await.map_err(refused)?;
+    let query = PlanQuery::of(&request);
+    let plan = desk.directory.plan(&query).await.map_err(DialRefused::from)?;
     let from = plan.from.clone().unwrap_or_else(|| ours(&desk, &plan).into());
-    let created_at_ms = leg::unix_ms();
+    let created_at_ms = request.asked_at_ms.unwrap_or_else(leg::unix_ms);
     let live = LiveCall {
         id: request.call,
         tenant: request.tenant,
@@ -83,25 +76,13 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         node_id: desk.house.node.clone(),
         boot_id: desk.house.boot,
         created_at_ms,
+        scheduled: request.asked_at_ms.is_some(),
     };
     let ring = Duration::from_millis(request.ring_timeout_ms.unwrap_or(agent.limits.ring_timeout_ms));
     let mut session = Session::prepare_outbound(desk.clone(), seat, created, agent, &request);
     session.put_credit(credit, admission);
     tokio::spawn(place(desk, session, plan, ports, ring));
     Ok(())
-}
-
-pub(super) fn refused(why: NoPlan) -> DialRefused {
-    match why {
-        NoPlan::Forbidden(Forbidden::Malformed | Forbidden::Unresolved) => DialRefused::BadAddress,
-        NoPlan::Forbidden(why) => DialRefused::Forbidden(why),
-        NoPlan::CallerIdNotOwned => DialRefused::CallerIdNotOwned,
-        NoPlan::NoTrunk => DialRefused::NoTrunk,
-        NoPlan::Store(error) => {
-            tracing::error!(%error, "store failed while planning a call");
-            DialRefused::StoreUnavailable
-        }
-    }
 }
 
 fn no_credit(why: NoCredit) -> DialRefused {

@@ -160,7 +160,7 @@ impl Session {
             variables: self.variables.clone(),
         };
         let plan = match timeout(LOOK_UP, self.desk.directory.plan(&query)).await {
-            Ok(plan) => plan.map_err(outbound::refused)?,
+            Ok(plan) => plan.map_err(DialRefused::from)?,
             Err(_) => return Err(AskRefused::Dial(DialRefused::StoreUnavailable)),
         };
         if !self.desk.has_room(plan.trunk, plan.bounds) {

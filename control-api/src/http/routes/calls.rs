@@ -28,12 +28,13 @@ use crate::{
         query::{self, NoParameters, PageQuery, Paged, Query},
     },
     money::cost::Cost,
-    routing::is_address,
+    routing::{PlanQuery, is_address},
+    scheduled,
     store::{
         calls::{CallFilter, Further},
         erase,
     },
-    time::rfc3339,
+    time::{self, rfc3339},
     view::{self, AgentRef, Call, CallLatency, CostBrief, Event, Party, TurnView},
 };
 
@@ -275,7 +276,7 @@ pub(crate) async fn get(
     Ok(Json(Whole { call: visible(&actor, call), transcript, events, latency_detail, cost_detail }))
 }
 
-/// Forget a call that has ended: its recording, transcript, analysis and who it was. That it was, how long and for how much, stays with
+/// Forget a call that has ended, or cancel and forget one that waits for its time: its recording, transcript, analysis and who it was. That it was, how long and for how much, stays with
 /// the bills.
 #[utoipa::path(delete, path = "/api/v1/calls/{id}", tag = "calls", operation_id = "deleteCall",
     params(("id" = String, Path, description = "The call")), security(("bearer" = []), ("api_key" = [])),
@@ -289,10 +290,14 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     actor.needs("calls:delete")?;
     let active = || ApiError::conflict("call_active", "the call has not ended; end it first");
-    if find(&state, &actor, id).await?.ended_at.is_none() {
+    let call = find(&state, &actor, id).await?;
+    if call.ended_at.is_none() && !waits(&call) {
         return Err(active());
     }
     let mut tx = state.app.store.begin().await?;
+    if call.ended_at.is_none() {
+        scheduled::cancel(&mut tx, id).await?;
+    }
     if !erase::call(&mut tx, id).await? {
         return Err(active());
     }
@@ -338,6 +343,8 @@ pub(crate) struct NewCallBody {
     max_duration_ms: Option<u64>,
     /// Overrides the agent's setting.
     record: Option<bool>,
+    /// When to place it: a time to come, at most 30 days ahead. Until then the call is `pending` and holds no credit.
+    scheduled_at: Option<String>,
 }
 
 /// Several calls.
@@ -436,6 +443,7 @@ async fn place_all(state: &State, actor: &Actor, list: NewCallsBody) -> Result<P
 
 async fn place(state: &State, actor: &Actor, new: NewCallBody) -> Result<Call, ApiError> {
     check(&new)?;
+    let due_ms = new.scheduled_at.as_deref().map(due).transpose()?;
     let wish = Wish {
         agent_id: new.agent_id.as_deref(),
         agent: new.agent.as_ref(),
@@ -464,9 +472,21 @@ async fn place(state: &State, actor: &Actor, new: NewCallBody) -> Result<Call, A
         ring_timeout_ms: new.ring_timeout_ms,
         max_duration_ms: new.max_duration_ms,
         record: new.record,
+        asked_at_ms: None,
     };
-    state.app.switchboard.dial(request).await.map_err(refused)?;
-    settle(state).await?;
+    match due_ms {
+        None => {
+            state.app.switchboard.dial(request).await.map_err(refused)?;
+            settle(state).await?;
+        }
+        Some(due_ms) => {
+            // The version of the moment speaks, unless the request knows better.
+            let latest = new.overrides.is_none() && !matches!(new.agent_version, Some(Value::Number(_)));
+            let plan = state.app.directory.plan(&PlanQuery::of(&request)).await;
+            let plan = plan.map_err(|why| refused(why.into()))?;
+            state.app.store.schedule(&request, &plan, due_ms, latest).await?;
+        }
+    }
     Ok(visible(actor, find(state, actor, call).await?.newborn()))
 }
 
@@ -507,6 +527,15 @@ pub(crate) async fn end(
     if call.ended_at.is_some() {
         return Ok(Json(visible(&actor, call)));
     }
+    if waits(&call) {
+        let mut tx = state.app.store.begin().await?;
+        let canceled = scheduled::cancel(&mut tx, id).await?;
+        tx.commit().await?;
+        if canceled {
+            state.app.store.ring();
+            return Ok(Json(visible(&actor, find(&state, &actor, id).await?)));
+        }
+    }
     let ask = Ask::End { reason: EndedReason::ApiEnded, say: end.say };
     if state.app.switchboard.ask(id, ask).await.is_err() {
         // It ended between our look and our request, or another node has it.
@@ -535,6 +564,11 @@ pub(super) async fn find(state: &State, actor: &Actor, id: CallId) -> Result<Cal
 /// The call as this reader may see it.
 pub(super) fn visible(actor: &Actor, call: Call) -> Call {
     if actor.has("calls:pii") { call } else { call.masked() }
+}
+
+/// It is to be placed later, and nobody has begun to.
+fn waits(call: &Call) -> bool {
+    call.scheduled_at.is_some() && call.node_id.is_none() && call.ended_at.is_none()
 }
 
 fn forbidden(message: &str) -> ApiError {
@@ -599,6 +633,17 @@ fn check(new: &NewCallBody) -> Result<(), ApiError> {
         return Err(ApiError::invalid("agent_id", "agent_id has 1 to 100 characters"));
     }
     Ok(())
+}
+
+/// When a call is to be placed.
+fn due(text: &str) -> Result<i64, ApiError> {
+    let wrong = |message: &str| ApiError::invalid("scheduled_at", message);
+    let due_ms = time::parse(text).ok_or_else(|| wrong("scheduled_at is a time, 2026-11-21T10:00:00Z"))?;
+    match due_ms - crate::now_ms() {
+        ..=0 => Err(wrong("scheduled_at is past")),
+        1..=scheduled::AHEAD_MS => Ok(due_ms),
+        _ => Err(wrong("scheduled_at is more than 30 days ahead")),
+    }
 }
 
 fn of_live(call: &crate::LiveCall) -> Call {

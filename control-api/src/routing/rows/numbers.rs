@@ -152,9 +152,9 @@ pub(crate) async fn update(tx: &mut AnyConnection, tenant: TenantId, row: &Numbe
     Ok(done.rows_affected() == 1)
 }
 
-/// Calls that stand on a number now.
+/// Calls that stand on a number now; one that waits for its time does not.
 pub(crate) async fn live_calls(tx: &mut AnyConnection, number: NumberId) -> Result<i64, sqlx::Error> {
-    sqlx::query("SELECT COUNT(*) FROM calls WHERE number_id = $1 AND ended_at IS NULL")
+    sqlx::query("SELECT COUNT(*) FROM calls WHERE number_id = $1 AND ended_at IS NULL AND node_id IS NOT NULL")
         .bind(number.to_string())
         .fetch_one(tx)
         .await?

@@ -4,7 +4,7 @@ mod inbound;
 mod lines;
 mod numbers;
 mod outbound;
-mod rows;
+pub(crate) mod rows;
 mod rules;
 mod shop;
 mod trunks;
