@@ -96,7 +96,7 @@ impl Stripe {
         let router = Router::new()
             .route("/v1/checkout/sessions", post(sessions))
             .route("/v1/checkout/sessions/{id}/expire", post(expire))
-            .route("/v1/subscriptions/{id}", get(subscription).post(change))
+            .route("/v1/subscriptions/{id}", get(subscription).post(change).delete(cancel))
             .route("/v1/payment_intents", post(intents))
             .route("/v1/refunds", post(refunds))
             .route("/pay/{id}", get(page))
@@ -115,6 +115,11 @@ impl Stripe {
     /// The form fields of every request so far.
     pub fn requests(&self) -> Vec<BTreeMap<String, String>> {
         self.shared.books().requests.clone()
+    }
+
+    /// How something of the gateway's stands, `active` or `canceled`.
+    pub fn status_of(&self, id: &str) -> Option<String> {
+        self.shared.books().objects.get(id)?["status"].as_str().map(str::to_owned)
     }
 
     /// Refuses the next request with this status.
@@ -321,6 +326,23 @@ async fn change(State(shared): State<Arc<Shared>>, Path(id): Path<String>, heade
         object["cancel_at_period_end"] = (ends == "true").into();
     }
     keep(&shared, key, object)
+}
+
+async fn cancel(State(shared): State<Arc<Shared>>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+    if let Err(answer) = admit(&shared, &headers, &Bytes::new()) {
+        return answer;
+    }
+    let mut books = shared.books();
+    match books.objects.get_mut(&id) {
+        Some(object) if object["status"] != "canceled" => {
+            object["status"] = "canceled".into();
+            (StatusCode::OK, Json(object.clone()))
+        }
+        _ => (
+            StatusCode::NOT_FOUND,
+            Json(json!({"error": {"code": "resource_missing", "message": "No such subscription"}})),
+        ),
+    }
 }
 
 fn missing(message: &str) -> Answer {

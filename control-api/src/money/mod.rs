@@ -6,6 +6,7 @@
 pub(crate) mod adjust;
 pub(crate) mod calendar;
 mod caps;
+pub(crate) mod closing;
 pub(crate) mod cost;
 pub(crate) mod decks;
 pub(crate) mod destination;
@@ -40,12 +41,13 @@ pub use stripe::{BadSignature, Cashier, CashierError, Checkout, EventOutcome, Ga
 pub use subscriptions::PlansRefused;
 pub use usage::Used;
 
-/// Who does the jobs of this room: buys credit that runs low, finishes refunds, takes rents, writes statements and to the operator.
+/// Who does the jobs of this room: buys credit that runs low, finishes refunds, cancels subscriptions, takes rents, writes statements and to the operator.
 pub fn billing_handlers(settings: &BillingSettings) -> Vec<std::sync::Arc<dyn crate::Handler>> {
     let cashier = Cashier::new(settings.clone());
     vec![
         std::sync::Arc::new(top_up::AutoTopUps(cashier.clone())),
-        std::sync::Arc::new(refunds::Refunds(cashier)),
+        std::sync::Arc::new(refunds::Refunds(cashier.clone())),
+        std::sync::Arc::new(closing::Closing(cashier)),
         std::sync::Arc::new(monthly::Monthly),
         std::sync::Arc::new(monthly::Disputes(settings.operator_mail.clone())),
     ]

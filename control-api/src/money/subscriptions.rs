@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
-    PlanSettings, calendar,
+    PlanSettings, calendar, closing,
     ledger::{Account, Kind, LedgerError, Purse, Txn},
 };
 use crate::{
@@ -376,6 +376,7 @@ pub(crate) async fn begin(
     .await?;
     enter(db, subscription.tenant, &plan, at_ms).await?;
     give(db, purse, plan.included_micros, first_credit(gateway_ref), at_ms).await?;
+    closing::began(db, subscription.tenant, at_ms).await?;
     announce(db, subscription.tenant, Name::SubscriptionCreated, &plan.id, "active").await?;
     Ok(true)
 }

@@ -9,6 +9,7 @@ use crate::{
     BoxFuture,
     jobs::{Context, Fault, Handler, Job, NewJob, enqueue},
     journal::later,
+    money::closing,
     time::now_ms,
 };
 
@@ -70,6 +71,7 @@ pub(crate) async fn close(tx: &mut AnyConnection, tenant: TenantId, version: i64
         sqlx::query(sql).bind(now).bind(id.clone()).execute(&mut *tx).await?;
     }
     later::end_all_waiting(tx, tenant, EndedReason::Canceled, now).await?;
+    closing::tenant_ends(tx, tenant, now).await?;
     sqlx::query(
         "UPDATE recordings SET expires_at = $1 WHERE tenant_id = $2 AND deleted_at IS NULL
            AND (expires_at IS NULL OR expires_at > $1)",

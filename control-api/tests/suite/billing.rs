@@ -397,6 +397,62 @@ on_both! {
         invariants::hold(&db).await;
     }
 
+    async fn the_subscription_of_a_tenant_that_ends_is_canceled_at_the_gateway_however_often_it_is_away(db) {
+        let shop = Shop::open(&db).await;
+        db.store.offer_plans(&plans()).await.unwrap();
+        let page = shop.client.post("/api/v1/billing/subscription", json!({"plan_id": "pro"})).await.json();
+        let session = page["checkout_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        for event in shop.stripe.pay(&session) {
+            shop.tell(&event, now_s()).await;
+        }
+        let reference: String = sqlx::query_scalar("SELECT gateway_ref FROM subscriptions").fetch_one(&db.raw).await.unwrap();
+        // The installation's first tenant stays; this one shall not be it.
+        db.run("UPDATE tenants SET slug = 'clinic'").await;
+        let deleted = shop.client.delete(&format!("/api/v1/tenants/{}?force=true", db.tenant)).await;
+        assert_eq!(deleted.status, 202, "{}", deleted.text());
+        assert_eq!(shop.stripe.status_of(&reference).as_deref(), Some("active"), "not in the request: the gateway may be slow");
+        shop.stripe.refuse_next(503);
+        let time = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(now_ms()));
+        let clock = time.clone();
+        let settings = BackgroundSettings {
+            node: "n1".into(),
+            handlers: billing_handlers(&shop.billing),
+            clock: control_api::Clock::new(move || clock.load(std::sync::atomic::Ordering::SeqCst)),
+            ..Default::default()
+        };
+        let background = Background::start(&db.store, settings).await.unwrap();
+        db.eventually("SELECT COUNT(*) FROM jobs WHERE kind = 'billing.subscription_end' AND state = 'queued' AND attempts = 1", 1).await;
+        time.fetch_add(10_000, std::sync::atomic::Ordering::SeqCst);
+        db.eventually("SELECT COUNT(*) FROM jobs WHERE kind = 'billing.subscription_end' AND state = 'done'", 1).await;
+        assert_eq!(shop.stripe.status_of(&reference).as_deref(), Some("canceled"));
+        assert_eq!(db.number("SELECT COUNT(*) FROM subscriptions WHERE state = 'canceled'").await, 1);
+        // The gateway's own word on it comes after that, and changes nothing.
+        let told = shop.stripe.event("customer.subscription.deleted", &json!({"id": reference, "status": "canceled"}));
+        assert_eq!(shop.tell(&told, now_s()).await.status, 200);
+        background.stop(std::time::Duration::from_secs(5)).await;
+        invariants::hold(&db).await;
+    }
+
+    async fn a_page_that_is_paid_after_the_tenant_ended_begins_nothing_that_lasts(db) {
+        let shop = Shop::open(&db).await;
+        db.store.offer_plans(&plans()).await.unwrap();
+        let page = shop.client.post("/api/v1/billing/subscription", json!({"plan_id": "pro"})).await.json();
+        let session = page["checkout_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        db.run("UPDATE tenants SET slug = 'clinic'").await;
+        let events = shop.stripe.pay(&session);
+        let deleted = shop.client.delete(&format!("/api/v1/tenants/{}?force=true", db.tenant)).await;
+        assert_eq!(deleted.status, 202, "{}", deleted.text());
+        for event in &events {
+            assert_eq!(shop.tell(event, now_s()).await.status, 200);
+        }
+        let reference: String = sqlx::query_scalar("SELECT gateway_ref FROM subscriptions").fetch_one(&db.raw).await.unwrap();
+        let settings = BackgroundSettings { node: "n1".into(), handlers: billing_handlers(&shop.billing), ..Default::default() };
+        let _background = Background::start(&db.store, settings).await.unwrap();
+        db.eventually("SELECT COUNT(*) FROM jobs WHERE kind = 'billing.subscription_end' AND state = 'done'", 2).await;
+        assert_eq!(shop.stripe.status_of(&reference).as_deref(), Some("canceled"));
+        invariants::hold(&db).await;
+    }
+
     async fn two_pages_are_never_open_at_once(db) {
         let shop = Shop::open(&db).await;
         db.store.offer_plans(&plans()).await.unwrap();

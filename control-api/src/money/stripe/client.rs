@@ -143,6 +143,15 @@ impl Cashier {
         self.post(&path, &[("cancel_at_period_end", ends)], key).await.map(drop)
     }
 
+    /// Ends a subscription now; one that is over already is as good.
+    pub async fn cancel(&self, subscription: &str) -> Result<(), CashierError> {
+        let path = format!("/v1/subscriptions/{}", encode(subscription));
+        match self.send(self.http()?.delete(self.url(&path))).await {
+            Err(CashierError::Refused(reason)) if reason.starts_with("404 ") => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
     /// Charges a stored card; the result comes by event. Returns `pi_…`.
     pub async fn charge(
         &self,
