@@ -195,7 +195,7 @@ pub(crate) async fn replace(
 ) -> Result<Tagged<Credential>, ApiError> {
     actor.needs("credentials:write")?;
     let stored = find(&state, &actor, &id).await?;
-    if_match.check(stored.version, false)?;
+    if_match.check(stored.version, actor.require_if_match)?;
     let wanted: Wanted = change.replace(&json!(show(stored.clone())), READ_ONLY)?;
     check(&wanted)?;
     if wanted.provider != stored.provider {
@@ -239,7 +239,7 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     actor.needs("credentials:write")?;
     let stored = find(&state, &actor, &id).await?;
-    if_match.check(stored.version, false)?;
+    if_match.check(stored.version, actor.require_if_match)?;
     let mut tx = state.app.store.begin().await?;
     let users = credentials::users(&mut tx, actor.tenant, &id).await?;
     if !users.is_empty() {

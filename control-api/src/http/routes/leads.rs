@@ -139,7 +139,7 @@ async fn edit(
 ) -> Result<Response, ApiError> {
     actor.needs("leads:write")?;
     let before = find(state, actor, id).await?;
-    expected.check(before.version, false)?;
+    expected.check(before.version, actor.require_if_match)?;
     let stored = rows::document(&before);
     let form = checked(wanted(&stored)?)?;
     if form == before.form {
@@ -177,7 +177,7 @@ pub(crate) async fn delete(
     actor.needs("leads:write")?;
     let mut tx = state.app.store.begin().await?;
     let lead = rows::find(&mut tx, actor.tenant, &id.to_string()).await?.ok_or_else(ApiError::not_found)?;
-    expected.check(lead.version, false)?;
+    expected.check(lead.version, actor.require_if_match)?;
     rows::erase(&mut tx, &lead).await?;
     audit::note(&mut tx, &actor, "lead.delete", "lead", &lead.id, None).await?;
     tx.commit().await?;

@@ -100,7 +100,7 @@ pub(crate) async fn replace(
 ) -> Result<Response, ApiError> {
     actor.needs("leads:write")?;
     let before = find(&state, &actor, id).await?;
-    expected.check(before.version, false)?;
+    expected.check(before.version, actor.require_if_match)?;
     let stored = serde_json::to_value(&before).unwrap_or_default();
     let form = checked(change.replace(&stored, READ_ONLY)?)?;
     if form == before.form {
@@ -132,7 +132,7 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     actor.needs("leads:write")?;
     let template = find(&state, &actor, id).await?;
-    expected.check(template.version, false)?;
+    expected.check(template.version, actor.require_if_match)?;
     let mut tx = state.app.store.begin().await?;
     templates::delete(&mut tx, actor.tenant, &template.id).await?;
     audit::note(&mut tx, &actor, "email_template.delete", "email_template", &template.id, None).await?;

@@ -277,7 +277,7 @@ async fn store(state: &State, actor: &Actor, hook: Hook, body: WebhookBody) -> R
 async fn believed(state: &State, actor: &Actor, id: Uuid, believed: &IfMatch) -> Result<(Hook, Value), ApiError> {
     actor.needs("webhooks:write")?;
     let hook = find(state, actor, id).await?;
-    believed.check(hook.version, false)?;
+    believed.check(hook.version, actor.require_if_match)?;
     let stored = serde_json::to_value(Webhook::from(&hook)).unwrap_or_default();
     Ok((hook, stored))
 }

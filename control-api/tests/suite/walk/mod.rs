@@ -5,6 +5,7 @@
 mod contract;
 mod document;
 mod isolation;
+mod preconditions;
 mod schema;
 mod seeds;
 

@@ -189,7 +189,7 @@ pub(crate) async fn update_plan(
     actor.needs("platform:admin")?;
     let (id, name, store) = (id.to_string(), name.checked()?, &state.app.store);
     let plan = store.rate_plan(&id).await?.ok_or_else(ApiError::not_found)?;
-    if_match.check(plan.version, false)?;
+    if_match.check(plan.version, actor.require_if_match)?;
     let mut tx = store.begin().await?;
     if !decks::rename(&mut tx, &plan, &name, now_ms()).await? {
         return Err(IfMatch::conflict());
@@ -252,7 +252,7 @@ pub(crate) async fn replace(
     check(&deck)?;
     let id = id.to_string();
     let plan = state.app.store.rate_plan(&id).await?.ok_or_else(ApiError::not_found)?;
-    if_match.check(plan.version, false)?;
+    if_match.check(plan.version, actor.require_if_match)?;
     let mut tx = state.app.store.begin().await?;
     let change = decks::replace(&mut tx, &id, &deck, starts_at).await?;
     let shown = json!({"change": change, "starts_at": rfc3339(starts_at)});
