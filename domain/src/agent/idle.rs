@@ -67,6 +67,10 @@ pub(super) fn warnings(agent: &AgentSpec) -> Vec<Warning> {
             "not acted upon in this version: calls run through recogniser, model and voice",
         ));
     }
+    for (n, transfer) in agent.transfers.iter().enumerate().filter(|(_, transfer)| !transfer.hours.is_null()) {
+        let message = format!("not acted upon in this version: {} is called at any hour", transfer.name);
+        warnings.push(Warning::new(format!("transfers[{n}].hours"), message));
+    }
     for (n, tool) in agent.tools.iter().enumerate() {
         if tool.enabled && !RUNNING.contains(&tool.kind) {
             let message = format!("tools of kind {} answer with an error in this version", tool.kind);

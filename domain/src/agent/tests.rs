@@ -203,10 +203,11 @@ fn what_is_not_acted_upon_is_said_and_every_such_path_exists() {
         );
     }
     let agent = AgentSpec::read(&json!({"name": "x", "consent": {"mode": "announce"}, "mode": "realtime",
+        "transfers": [{"name": "desk", "to": "+12125550100"}, {"name": "night", "to": "+12125550101", "hours": {"timezone": "UTC"}}],
         "tools": [{"name": "move", "kind": "mcp"}]}))
     .unwrap();
     let told: Vec<String> = agent.warnings().into_iter().map(|warning| warning.field).collect();
-    assert_eq!(told, ["consent", "mode", "tools[0].kind"]);
+    assert_eq!(told, ["consent", "mode", "transfers[1].hours", "tools[0].kind"]);
 }
 
 #[test]
