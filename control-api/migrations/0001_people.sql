@@ -15,6 +15,7 @@ CREATE TABLE tenants (
     max_rate_micros BIGINT NOT NULL DEFAULT 500000,
     daily_cap_micros BIGINT,
     monthly_cap_micros BIGINT,
+    country_caps TEXT NOT NULL DEFAULT '{}',
     version BIGINT NOT NULL DEFAULT 1,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,

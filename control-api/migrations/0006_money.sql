@@ -85,9 +85,11 @@ CREATE TABLE spend_caps (
     tenant_id TEXT NOT NULL REFERENCES tenants(id),
     period TEXT NOT NULL CHECK (period IN ('day','month')),
     starts_at BIGINT NOT NULL,
+    -- Empty for all that the tenant spends; 'country:GB', 'number:<id>'.
+    scope TEXT NOT NULL DEFAULT '',
     cap_micros BIGINT NOT NULL,
     used_micros BIGINT NOT NULL DEFAULT 0,
-    PRIMARY KEY (tenant_id, period, starts_at)
+    PRIMARY KEY (tenant_id, period, starts_at, scope)
 );
 
 CREATE TABLE rate_plans (

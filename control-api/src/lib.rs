@@ -56,9 +56,9 @@ pub use journal::{
 pub use mail::{GatewayError, MailSettings, NewMail, Queued, Sender, SmtpTls, queue as queue_mail};
 pub use money::{
     Adjustment, Admission, BadSignature, BillingSettings, Cashier, CashierError, Checkout, Cover, EventOutcome,
-    FINAL_AFTER_MS, Forbidden, GatewayEvent, Grant, Item, Limit, Movement, NewPayment, NotAdmitted, NotMoved,
-    NotRenewed, PlanSettings, PlansRefused, RENEW_AFTER_MS, RefundFailed, RefundWish, Refunded, Secret, Used, WARN_MS,
-    billing_handlers, verify,
+    FINAL_AFTER_MS, Forbidden, GatewayEvent, Grant, Item, LegAdmission, Limit, Movement, NewPayment, NotAdmitted,
+    NotMoved, NotRenewed, PlanSettings, PlansRefused, RENEW_AFTER_MS, RefundFailed, RefundWish, Refunded, Secret, Used,
+    WARN_MS, billing_handlers, verify,
 };
 pub use net::{Guard, Lookup, Outward, UrlRefused};
 pub use nodes::NodeInfo;

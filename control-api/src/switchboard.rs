@@ -6,7 +6,7 @@ use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, NumberId, Pii, 
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
-use crate::{BoxFuture, Forbidden, NoPlan};
+use crate::{BoxFuture, Forbidden, NoPlan, NotAdmitted};
 
 /// Twenty milliseconds of both sides of a call at 8 kHz: the caller's samples and the agent's.
 pub type Heard = Arc<[[i16; 160]; 2]>;
@@ -127,6 +127,21 @@ impl From<NoPlan> for DialRefused {
             NoPlan::NoTrunk => Self::NoTrunk,
             NoPlan::Store(error) => {
                 tracing::error!(%error, "store failed while planning a call");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl From<NotAdmitted> for DialRefused {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::NoCredit => Self::NoCredit,
+            NotAdmitted::SpendCap => Self::SpendCap,
+            NotAdmitted::Concurrency { .. } => Self::Concurrency,
+            NotAdmitted::Forbidden(why) => Self::Forbidden(why),
+            NotAdmitted::Store(error) => {
+                tracing::warn!(%error, "store failed while a call was admitted");
                 Self::StoreUnavailable
             }
         }
@@ -347,12 +362,21 @@ pub struct LiveCall {
     pub number: Option<NumberId>,
     /// The trunk it takes.
     pub trunk: Option<TrunkId>,
+    /// The trunk that a leg takes to which the call is handed over.
+    pub leg_trunk: Option<TrunkId>,
     /// Name of the agent.
     pub agent: String,
     /// Unix time, ms.
     pub created_at_ms: i64,
     /// Unix time, ms.
     pub answered_at_ms: Option<i64>,
+}
+
+impl LiveCall {
+    /// How many channels of a trunk it takes.
+    pub fn channels(&self, trunk: TrunkId) -> usize {
+        usize::from(self.trunk == Some(trunk)) + usize::from(self.leg_trunk == Some(trunk))
+    }
 }
 
 /// Is the node fit to take calls?

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{
     lease::{self, By},
-    price,
+    legs, price,
 };
 
 /// The cost of a call; while it lasts, as if it ended now.
@@ -153,7 +153,9 @@ pub(crate) async fn of_call(db: &mut AnyConnection, call: &str, now_ms: i64) -> 
     if let (Some(lease), Some(answered), false) = (&lease, row.try_get::<Option<i64>, _>("answered_at")?, is_final) {
         cost.duration_ms = now_ms - answered;
         cost.billed_s = price::billed_s(&lease.terms.rate, cost.duration_ms);
-        cost.charged_micros = price::price(&lease.terms.rate, cost.duration_ms);
+        let spans = legs::running(db, lease, cost.duration_ms).await?;
+        let legs = lease.terms.cost_of_legs(cost.duration_ms, &spans);
+        cost.charged_micros = price::price(&lease.terms.rate, cost.duration_ms).saturating_add(legs);
     }
     cost.display = price::display(cost.charged_micros);
     Ok(Some(cost))

@@ -68,12 +68,14 @@ pub(crate) struct Tenant {
     pub(crate) countries: Vec<String>,
     pub(crate) daily_cap: Option<i64>,
     pub(crate) monthly_cap: Option<i64>,
+    /// By day, of what is dialled there.
+    pub(crate) country_caps: std::collections::BTreeMap<String, i64>,
 }
 
 impl Tenant {
     pub(crate) async fn read(db: &mut AnyConnection, tenant: TenantId) -> Result<Self, sqlx::Error> {
         let row = sqlx::query(
-            "SELECT rate_plan_id, timezone, max_calls, max_rate_micros, countries, daily_cap_micros, monthly_cap_micros
+            "SELECT rate_plan_id, timezone, max_calls, max_rate_micros, countries, daily_cap_micros, monthly_cap_micros, country_caps
              FROM tenants WHERE id = $1",
         )
         .bind(tenant.to_string())
@@ -87,6 +89,7 @@ impl Tenant {
             countries: serde_json::from_str(&row.try_get::<String, _>(4)?).unwrap_or_default(),
             daily_cap: row.try_get(5)?,
             monthly_cap: row.try_get(6)?,
+            country_caps: serde_json::from_str(&row.try_get::<String, _>(7)?).unwrap_or_default(),
         })
     }
 }

@@ -3,17 +3,18 @@
 //! A hold is made whole or not at all, and always before the seconds that it pays for, so a prepaid tenant can never be overdrawn.
 
 use domain::{CallId, TenantId};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
     Admission, Cover, Grant, Limit, NotAdmitted, NotRenewed,
-    caps::{self, Period},
+    caps::{self, Period, Room, Whose},
     destination::{self, Tenant},
     ledger::{Account, Kind, LedgerError, Purse, Txn},
+    legs,
     price::{self, Rate, Rounding},
     rates::{self, Found},
+    terms::{LegTerms, Terms},
 };
 use crate::{
     seal,
@@ -29,43 +30,9 @@ pub const FINAL_AFTER_MS: i64 = 5_000;
 /// How long before the cut the caller hears the warning.
 pub const WARN_MS: i64 = 15_000;
 /// A lease is an orphan's when its cover ended this long ago.
-const GRACE_MS: i64 = 30_000;
+pub(crate) const GRACE_MS: i64 = 30_000;
 /// How long a call may ring.
 const RINGING_MS: i64 = 120_000;
-
-/// What was agreed at admission, frozen: a change of the deck never alters a running call.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Terms {
-    #[serde(flatten)]
-    pub(crate) rate: Rate,
-    /// Held beside the price for things that are counted, per minute; settled by what was counted.
-    pub(crate) hold_per_min: i64,
-    /// The agent's own ceiling.
-    pub(crate) max_cost_micros: Option<i64>,
-    pub(crate) caps: Vec<Period>,
-}
-
-impl Terms {
-    /// What must be held for so long.
-    fn cost(&self, ms: i64) -> i64 {
-        let seconds = ms.max(0).saturating_add(999) / 1000;
-        let counted = i128::from(seconds) * i128::from(self.hold_per_min.max(0));
-        price::price(&self.rate, ms).saturating_add(i64::try_from((counted + 59) / 60).unwrap_or(i64::MAX))
-    }
-
-    /// What to hold, with `budget` at most, for a conversation up to `target_ms`; and how long that lasts.
-    fn hold(&self, budget: i64, target_ms: i64) -> Cover {
-        let whole = self.cost(target_ms);
-        let ceiling = self.max_cost_micros.unwrap_or(i64::MAX);
-        if whole <= budget.min(ceiling) {
-            let covered_ms = target_ms.max(price::billed_s(&self.rate, target_ms).saturating_mul(1000));
-            return Cover { held_micros: whole, added_micros: 0, covered_ms, limit: None };
-        }
-        let covered_ms = price::reach_s(target_ms / 1000, budget.min(ceiling), |ms| self.cost(ms)) * 1000;
-        let limit = Some(if ceiling < budget { Limit::Cost } else { Limit::Credit });
-        Cover { held_micros: self.cost(covered_ms), added_micros: 0, covered_ms, limit }
-    }
-}
 
 /// A row of `leases`.
 #[derive(Debug)]
@@ -162,7 +129,21 @@ async fn terms(
     if !admission.livemode {
         (rate.unit_micros, rate.connect_micros, rate.min_micros, hold_per_min) = (0, 0, 0, 0);
     }
-    Ok(Terms { rate, hold_per_min, max_cost_micros: admission.max_cost_micros, caps: Vec::new() })
+    let country = if admission.item.is_outgoing() { caps::country(&admission.address) } else { None };
+    let max_cost_micros = admission.max_cost_micros;
+    Ok(Terms { rate, hold_per_min, max_cost_micros, caps: Vec::new(), country, legs: Vec::new() })
+}
+
+/// The caps that a call counts in.
+async fn caps_of(
+    db: &mut AnyConnection,
+    admission: &Admission,
+    tenant: &Tenant,
+    terms: &Terms,
+    at_ms: i64,
+) -> Result<Vec<Period>, sqlx::Error> {
+    let country = terms.country.as_deref();
+    caps::current(db, Whose { id: admission.tenant, tenant, country, number: admission.number }, at_ms).await
 }
 
 impl Store {
@@ -189,20 +170,22 @@ impl Store {
         {
             return Ok(grant(&lease, false, &secret));
         }
-        terms.caps = caps::current(&mut tx, admission.tenant, &tenant, at_ms).await?;
-        let cover = terms.hold(i64::MAX, WINDOW_MS);
+        terms.caps = caps_of(&mut tx, admission, &tenant, &terms, at_ms).await?;
+        let cover = terms.hold(i64::MAX, &Room::default(), WINDOW_MS, &[]);
         if purse.spendable() < cover.held_micros {
             return Err(NotAdmitted::NoCredit);
         }
+        let room = caps::room(&mut tx, admission.tenant, &terms.caps).await?;
         // A ceiling of the agent below its first step would be a call of no length.
-        if caps::left(&mut tx, admission.tenant, &terms.caps).await? < cover.held_micros || cover.covered_ms == 0 {
+        if room.total < cover.held_micros || !terms.fits(cover.covered_ms, &[], &room) || cover.covered_ms == 0 {
             return Err(NotAdmitted::SpendCap);
         }
         if open >= tenant.max_calls {
             return Err(NotAdmitted::Concurrency { max: tenant.max_calls });
         }
+        let counts = terms.count(cover.held_micros, cover.covered_ms, &[]);
         let lease = insert(&mut tx, admission, terms, &cover, &secret, at_ms).await?;
-        take(&mut tx, &mut purse, &lease, cover.held_micros, format!("{}:open", lease.id), at_ms).await?;
+        take(&mut tx, &mut purse, &lease, cover.held_micros, &counts, format!("{}:open", lease.id), at_ms).await?;
         tx.commit().await?;
         Ok(grant(&lease, true, &secret))
     }
@@ -236,17 +219,19 @@ pub(crate) async fn renew(store: &Store, by: By<'_>, elapsed_ms: i64, at_ms: i64
     let mut purse = Purse::open(&mut tx, owner.tenant, owner.livemode).await?;
     // Read again under the purse: nobody else moves this lease now.
     let lease = find(&mut tx, By::Id(&owner.id)).await?.filter(|lease| lease.open).ok_or(NotRenewed::Closed)?;
-    let left = caps::left(&mut tx, lease.tenant, &lease.terms.caps).await?;
-    let budget = lease.held.saturating_add(purse.spendable().min(left.max(0)));
+    let room = caps::room(&mut tx, lease.tenant, &lease.terms.caps).await?;
+    let budget = lease.held.saturating_add(purse.spendable().min(room.total.max(0)));
     let target_ms = elapsed_ms.max(0).saturating_add(WINDOW_MS);
-    let mut cover = lease.terms.hold(budget, target_ms);
+    let (mut terms, spans) = (lease.terms.clone(), legs::running(&mut tx, &lease, elapsed_ms.max(0)).await?);
+    let mut cover = terms.hold(budget, &room, target_ms, &spans);
     cover.added_micros = (cover.held_micros - lease.held).max(0);
     cover.held_micros = lease.held + cover.added_micros;
     cover.covered_ms = cover.covered_ms.max(lease.covered_ms);
+    let counts = terms.count(cover.added_micros, cover.covered_ms, &spans);
     let answered_at = lease.answered_at.unwrap_or(at_ms - elapsed_ms.max(0));
     sqlx::query(
         "UPDATE leases SET held_micros = $1, covered_ms = $2, renewals = renewals + 1, final = $3, answered_at = $4, renewed_at = $5,
-           evidence_at = $5, expires_at = $6 WHERE id = $7 AND state = 'open'",
+           evidence_at = $5, expires_at = $6, rate = $7 WHERE id = $8 AND state = 'open'",
     )
     .bind(cover.held_micros)
     .bind(cover.covered_ms)
@@ -254,11 +239,12 @@ pub(crate) async fn renew(store: &Store, by: By<'_>, elapsed_ms: i64, at_ms: i64
     .bind(answered_at)
     .bind(at_ms)
     .bind(answered_at.saturating_add(cover.covered_ms).saturating_add(GRACE_MS))
+    .bind(json_text(&terms))
     .bind(lease.id.clone())
     .execute(&mut *tx)
     .await?;
     let key = format!("{}:renew:{}", lease.id, lease.renewals + 1);
-    take(&mut tx, &mut purse, &lease, cover.added_micros, key, at_ms).await?;
+    take(&mut tx, &mut purse, &lease, cover.added_micros, &counts, key, at_ms).await?;
     tx.commit().await?;
     Ok(cover)
 }
@@ -279,38 +265,39 @@ pub(crate) async fn open_late(
         Ok(terms) => terms,
         Err(NotAdmitted::Store(error)) => return Err(error),
         // The call is up already: a destination that the plan does not price is carried for nothing.
-        Err(_) => Terms::free(&tenant.plan, admission),
+        Err(_) => free(&tenant.plan, admission),
     };
-    terms.caps = caps::current(db, admission.tenant, &tenant, at_ms).await?;
-    let left = caps::left(db, admission.tenant, &terms.caps).await?;
-    let cover = terms.hold(purse.spendable().min(left.max(0)), WINDOW_MS);
+    terms.caps = caps_of(db, admission, &tenant, &terms, at_ms).await?;
+    let room = caps::room(db, admission.tenant, &terms.caps).await?;
+    let cover = terms.hold(purse.spendable().min(room.total.max(0)), &room, WINDOW_MS, &[]);
+    let counts = terms.count(cover.held_micros, cover.covered_ms, &[]);
     let lease = insert(db, admission, terms, &cover, secret, at_ms).await?;
-    match take(db, &mut purse, &lease, cover.held_micros, format!("{}:open", lease.id), at_ms).await {
+    match take(db, &mut purse, &lease, cover.held_micros, &counts, format!("{}:open", lease.id), at_ms).await {
         Ok(()) => Ok(()),
         Err(LedgerError::Sql(error)) => Err(error),
         Err(error) => Err(sqlx::Error::Protocol(error.to_string())),
     }
 }
 
-impl Terms {
-    fn free(plan: &str, admission: &Admission) -> Self {
-        let rate = Rate {
-            plan_id: plan.to_owned(),
-            item: admission.item.as_str().to_owned(),
-            prefix: String::new(),
-            name: String::new(),
-            unit_micros: 0,
-            per_units: 60,
-            connect_micros: 0,
-            first_s: 1,
-            next_s: 1,
-            free_s: 0,
-            min_micros: 0,
-            quantum_micros: 1,
-            rounding: Rounding::Up,
-        };
-        Self { rate, hold_per_min: 0, max_cost_micros: admission.max_cost_micros, caps: Vec::new() }
-    }
+/// Terms that cost nothing.
+fn free(plan: &str, admission: &Admission) -> Terms {
+    let rate = Rate {
+        plan_id: plan.to_owned(),
+        item: admission.item.as_str().to_owned(),
+        prefix: String::new(),
+        name: String::new(),
+        unit_micros: 0,
+        per_units: 60,
+        connect_micros: 0,
+        first_s: 1,
+        next_s: 1,
+        free_s: 0,
+        min_micros: 0,
+        quantum_micros: 1,
+        rounding: Rounding::Up,
+    };
+    let max_cost_micros = admission.max_cost_micros;
+    Terms { rate, hold_per_min: 0, max_cost_micros, caps: Vec::new(), country: None, legs: Vec::new() }
 }
 
 async fn insert(
@@ -363,11 +350,12 @@ async fn insert(
 }
 
 /// Moves an amount from available to held, and counts it in the caps.
-async fn take(
+pub(crate) async fn take(
     db: &mut AnyConnection,
     purse: &mut Purse,
     lease: &Lease,
     amount: i64,
+    counts: &[(Period, i64)],
     idem_key: String,
     at_ms: i64,
 ) -> Result<(), LedgerError> {
@@ -383,7 +371,7 @@ async fn take(
         entries: &[(Account::Available, -amount), (Account::Held, amount)],
     };
     purse.post(db, txn).await?;
-    caps::count(db, lease.tenant, &lease.terms.caps, amount).await?;
+    caps::count(db, lease.tenant, counts).await?;
     Ok(())
 }
 
@@ -432,7 +420,10 @@ pub(crate) async fn settle(
         return Ok(Settled { charged, refunded: lease.refunded, uncollected: lease.uncollected, billed_s: 0 });
     }
     let billed_s = price::billed_s(&lease.terms.rate, duration_ms);
-    let owed = price::price(&lease.terms.rate, duration_ms).saturating_add(super::usage::owed(db, &lease.call).await?);
+    let (terms, spans) = legs::over(db, lease, at_ms).await?;
+    let talk = price::price(&terms.rate, duration_ms);
+    let used = super::usage::owed(db, &lease.call).await?;
+    let owed = terms.cost_of_legs(duration_ms, &spans).saturating_add(talk).saturating_add(used);
     let charged = owed.min(lease.held);
     let refunded = lease.held - charged;
     let late = (owed - charged).min(purse.spendable());
@@ -466,8 +457,18 @@ pub(crate) async fn settle(
     purse.post(db, txn(Kind::Settle, "settle", &entries)).await?;
     let entries = [(Account::Available, -late), (Account::Revenue, late)];
     purse.post(db, txn(Kind::LateCharge, "late", &entries)).await?;
-    caps::count(db, lease.tenant, &lease.terms.caps, -refunded).await?;
-    note_call(db, lease, charged + late, uncollected, billed_s, at_ms).await?;
+    let counts = terms.returns(refunded, talk.saturating_add(used), duration_ms, &spans);
+    caps::count(db, lease.tenant, &counts).await?;
+    // What nobody could pay is missing from the last items first.
+    let left = charged + late - used;
+    let talk = talk.min(left);
+    let mut left = left - talk;
+    for (leg, ms) in terms.talks(duration_ms, &spans) {
+        let amount_micros = price::price(&leg.rate, ms).min(left);
+        left -= amount_micros;
+        note_leg(db, lease, leg, price::billed_s(&leg.rate, ms), amount_micros, at_ms).await?;
+    }
+    note_call(db, lease, charged + late, talk, uncollected, billed_s, at_ms).await?;
     Ok(Settled { charged: charged + late, refunded, uncollected, billed_s })
 }
 
@@ -476,6 +477,7 @@ async fn note_call(
     db: &mut AnyConnection,
     lease: &Lease,
     charged: i64,
+    talk: i64,
     uncollected: i64,
     billed_s: i64,
     at_ms: i64,
@@ -487,8 +489,7 @@ async fn note_call(
         .bind(lease.call.clone())
         .execute(&mut *db)
         .await?;
-    let counted = super::usage::owed(db, &lease.call).await?;
-    if billed_s == 0 && charged == counted {
+    if billed_s == 0 && talk == 0 {
         return Ok(());
     }
     let record = super::usage::Record {
@@ -498,9 +499,36 @@ async fn note_call(
         item: &lease.terms.rate.item,
         provider: "",
         quantity: billed_s,
-        amount_micros: charged - counted,
+        amount_micros: talk,
         vendor_micros: 0,
         dedupe_key: format!("{}:talk", lease.id),
+        at_ms,
+    };
+    super::usage::record(db, &record).await.map(drop)
+}
+
+/// The record of a leg's talk.
+async fn note_leg(
+    db: &mut AnyConnection,
+    lease: &Lease,
+    leg: &LegTerms,
+    billed_s: i64,
+    amount_micros: i64,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    if billed_s == 0 && amount_micros == 0 {
+        return Ok(());
+    }
+    let record = super::usage::Record {
+        tenant: lease.tenant,
+        livemode: lease.livemode,
+        call: Some(&lease.call),
+        item: &leg.rate.item,
+        provider: "",
+        quantity: billed_s,
+        amount_micros,
+        vendor_micros: 0,
+        dedupe_key: format!("{}:leg:{}", lease.id, leg.id),
         at_ms,
     };
     super::usage::record(db, &record).await.map(drop)

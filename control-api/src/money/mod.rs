@@ -13,6 +13,7 @@ pub(crate) mod destination;
 pub(crate) mod invoices;
 pub(crate) mod lease;
 pub(crate) mod ledger;
+pub(crate) mod legs;
 pub(crate) mod monthly;
 pub(crate) mod payments;
 pub(crate) mod pdf;
@@ -25,15 +26,17 @@ pub(crate) mod statement;
 pub(crate) mod stripe;
 pub(crate) mod subscriptions;
 mod sweep;
+pub(crate) mod terms;
 pub(crate) mod top_up;
 pub(crate) mod usage;
 
-use domain::{BootId, CallId, EndedReason, TenantId};
+use domain::{BootId, CallId, EndedReason, NumberId, TenantId};
 use serde_json::Value;
 
 pub use adjust::{Adjustment, Movement, NotMoved};
 pub use destination::Forbidden;
 pub use lease::{FINAL_AFTER_MS, RENEW_AFTER_MS, WARN_MS};
+pub use legs::LegAdmission;
 pub use payments::NewPayment;
 pub use refunds::{RefundFailed, RefundWish, Refunded};
 pub use settings::{BillingSettings, PlanSettings, Secret};
@@ -95,6 +98,8 @@ pub struct Admission {
     pub item: Item,
     /// The dialled address (out) or the called one (in), by whose prefix it is priced.
     pub address: String,
+    /// The tenant's number on which it stands, whose cap it counts in.
+    pub number: Option<NumberId>,
     /// Who will renew the lease.
     pub node: String,
     /// Its run.

@@ -18,7 +18,7 @@ pub(crate) struct Cap {
 }
 
 /// A tenant's money at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Balance {
     pub(crate) available: i64,
     pub(crate) held: i64,
@@ -27,6 +27,8 @@ pub(crate) struct Balance {
     pub(crate) open_leases: i64,
     pub(crate) day: Option<Cap>,
     pub(crate) month: Option<Cap>,
+    /// By country.
+    pub(crate) countries: Vec<(String, Cap)>,
 }
 
 /// A line of the list of transactions.
@@ -105,8 +107,18 @@ impl Store {
         let zone = calendar::zone(&settings.timezone);
         let day = cap(&mut db, tenant, "day", settings.daily_cap, calendar::day_bounds(now, &zone)).await?;
         let month = cap(&mut db, tenant, "month", settings.monthly_cap, calendar::month_bounds(now, &zone)).await?;
+        let countries = country_caps(&mut db, tenant, &settings, calendar::day_bounds(now, &zone)).await?;
         let Some(row) = row else {
-            return Ok(Balance { available: 0, held: 0, floor: 0, low: 5_000_000, open_leases: 0, day, month });
+            return Ok(Balance {
+                available: 0,
+                held: 0,
+                floor: 0,
+                low: 5_000_000,
+                open_leases: 0,
+                day,
+                month,
+                countries,
+            });
         };
         Ok(Balance {
             available: row.try_get(0)?,
@@ -116,6 +128,7 @@ impl Store {
             open_leases: row.try_get(4)?,
             day,
             month,
+            countries,
         })
     }
 
@@ -201,6 +214,32 @@ impl Store {
     }
 }
 
+/// The caps of countries, used or not.
+async fn country_caps(
+    db: &mut AnyConnection,
+    tenant: TenantId,
+    settings: &Tenant,
+    (starts_at, resets_at): (i64, i64),
+) -> Result<Vec<(String, Cap)>, sqlx::Error> {
+    if settings.country_caps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT scope, used_micros FROM spend_caps WHERE tenant_id = $1 AND period = 'day' AND starts_at = $2 AND scope LIKE 'country:%'",
+    )
+    .bind(tenant.to_string())
+    .bind(starts_at)
+    .fetch_all(db)
+    .await?;
+    let used: std::collections::BTreeMap<String, i64> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    let cap = |(country, cap_micros): (&String, &i64)| {
+        let used_micros = used.get(&format!("country:{country}")).copied().unwrap_or(0);
+        (country.clone(), Cap { cap_micros: *cap_micros, used_micros, resets_at })
+    };
+    Ok(settings.country_caps.iter().map(cap).collect())
+}
+
 async fn cap(
     db: &mut AnyConnection,
     tenant: TenantId,
@@ -209,12 +248,14 @@ async fn cap(
     (starts_at, resets_at): (i64, i64),
 ) -> Result<Option<Cap>, sqlx::Error> {
     let Some(cap_micros) = cap else { return Ok(None) };
-    let row = sqlx::query("SELECT used_micros FROM spend_caps WHERE tenant_id = $1 AND period = $2 AND starts_at = $3")
-        .bind(tenant.to_string())
-        .bind(period.to_owned())
-        .bind(starts_at)
-        .fetch_optional(db)
-        .await?;
+    let row = sqlx::query(
+        "SELECT used_micros FROM spend_caps WHERE tenant_id = $1 AND period = $2 AND starts_at = $3 AND scope = ''",
+    )
+    .bind(tenant.to_string())
+    .bind(period.to_owned())
+    .bind(starts_at)
+    .fetch_optional(db)
+    .await?;
     let used_micros = row.map_or(Ok(0), |row| row.try_get(0))?;
     Ok(Some(Cap { cap_micros, used_micros, resets_at }))
 }

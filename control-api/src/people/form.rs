@@ -1,5 +1,7 @@
 //! A tenant as it is asked to be. What the platform grants is a ceiling: below it a tenant sets its own limits.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -50,6 +52,8 @@ pub(crate) struct LimitsForm {
     daily_cap_micros: Option<i64>,
     /// What is granted when absent.
     monthly_cap_micros: Option<i64>,
+    /// What is granted when absent.
+    country_caps_micros: Option<BTreeMap<String, i64>>,
 }
 
 impl TenantForm {
@@ -76,6 +80,7 @@ impl TenantForm {
             max_rate_micros: form.max_rate_micros.unwrap_or(row.granted.max_rate_micros),
             daily_cap_micros: form.daily_cap_micros.or(row.granted.daily_cap_micros),
             monthly_cap_micros: form.monthly_cap_micros.or(row.granted.monthly_cap_micros),
+            country_caps_micros: form.country_caps_micros.unwrap_or_else(|| row.granted.country_caps_micros.clone()),
         };
         own("limits.max_calls", limits.max_calls == shown.limits.max_calls)?;
         own("limits.max_cps", limits.max_cps == shown.limits.max_cps)?;
@@ -116,6 +121,11 @@ fn within(limits: &Limits, granted: &Limits) -> Result<(), ApiError> {
             return above(field, format!("at most {ceiling}"));
         }
     }
+    for (country, ceiling) in &granted.country_caps_micros {
+        if limits.country_caps_micros.get(country).is_none_or(|asked| asked > ceiling) {
+            return above("limits.country_caps_micros", format!("at most {ceiling} in {country}"));
+        }
+    }
     Ok(())
 }
 
@@ -147,6 +157,13 @@ impl Tenant {
                 "0 to 1000000000000000",
             );
         }
+        let caps = &limits.country_caps_micros;
+        faults.need(
+            caps.len() <= 250
+                && caps.iter().all(|(code, cap)| is_country(code) && (0..=1_000_000_000_000_000).contains(cap)),
+            "limits.country_caps_micros",
+            "at most 250 country codes, as GB, each with 0 to 1000000000000000",
+        );
         let Retention { recording_days, transcript_days, event_days, trace_days } = self.retention;
         for (field, days) in [
             ("retention.recording_days", recording_days),

@@ -1,5 +1,7 @@
 //! Tenants: rows, their making, and what clients see of them (API §1.2).
 
+use std::collections::BTreeMap;
+
 use domain::TenantId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -57,6 +59,9 @@ pub(crate) struct Limits {
     /// Spent a month at most.
     #[serde(default)]
     pub(crate) monthly_cap_micros: Option<i64>,
+    /// Spent a day at most on numbers of a country, by its code.
+    #[serde(default)]
+    pub(crate) country_caps_micros: BTreeMap<String, i64>,
 }
 
 fn max_calls() -> i64 {
@@ -84,6 +89,7 @@ impl Default for Limits {
             max_rate_micros: max_rate(),
             daily_cap_micros: None,
             monthly_cap_micros: None,
+            country_caps_micros: BTreeMap::new(),
         }
     }
 }
@@ -129,7 +135,7 @@ pub(crate) fn is_timezone(name: &str) -> bool {
 
 /// `settings` holds the settings, the retention and what the platform granted.
 const COLUMNS: &str = "t.id, t.name, t.slug, t.status, t.timezone, t.rate_plan_id, t.settings, t.max_calls, t.max_cps,
-    t.countries, t.max_rate_micros, t.daily_cap_micros, t.monthly_cap_micros, t.version, t.created_at";
+    t.countries, t.max_rate_micros, t.daily_cap_micros, t.monthly_cap_micros, t.country_caps, t.version, t.created_at";
 
 /// The selection of tenants, before its `WHERE`.
 pub(crate) fn select() -> String {
@@ -156,6 +162,7 @@ pub(crate) fn read(row: &AnyRow) -> Result<TenantRow, sqlx::Error> {
         max_rate_micros: row.try_get("max_rate_micros")?,
         daily_cap_micros: row.try_get("daily_cap_micros")?,
         monthly_cap_micros: row.try_get("monthly_cap_micros")?,
+        country_caps_micros: serde_json::from_str(&row.try_get::<String, _>("country_caps")?).unwrap_or_default(),
     };
     let granted = serde_json::from_value(part("granted")).unwrap_or_else(|_| limits.clone());
     let (settings, kept): (Map<_, _>, Map<_, _>) = stored.clone().into_iter().partition(|(key, _)| {
@@ -253,8 +260,8 @@ pub(crate) async fn update(
     let done = sqlx::query(
         "UPDATE tenants SET name = $1, timezone = $2, settings = $3, max_calls = $4, max_cps = $5, countries = $6,
            max_rate_micros = $7, status = $8, rate_plan_id = $9, daily_cap_micros = $10, monthly_cap_micros = $11,
-           version = version + 1, updated_at = $12
-         WHERE id = $13 AND version = $14",
+           country_caps = $12, version = version + 1, updated_at = $13
+         WHERE id = $14 AND version = $15",
     )
     .bind(storable(&tenant.name))
     .bind(tenant.timezone.clone())
@@ -267,6 +274,7 @@ pub(crate) async fn update(
     .bind(tenant.rate_plan_id.clone())
     .bind(tenant.limits.daily_cap_micros)
     .bind(tenant.limits.monthly_cap_micros)
+    .bind(json_text(&tenant.limits.country_caps_micros))
     .bind(now_ms())
     .bind(tenant.id.clone())
     .bind(tenant.version)

@@ -30,6 +30,9 @@ pub(crate) struct Routing {
     /// Calls at once on this number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_calls: Option<u32>,
+    /// Spent a day at most by calls from and to this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) daily_cap_micros: Option<i64>,
     pub(crate) outbound: Outbound,
 }
 
@@ -255,6 +258,8 @@ impl Routing {
             faults.add(format!("callers.countries.{n}"), format!("{code:?} is no country code, as US"));
         }
         faults.need(self.max_calls.is_none_or(|max| max >= 1), "max_calls", "max_calls is at least 1");
+        let bearable = self.daily_cap_micros.is_none_or(|cap| (0..=1_000_000_000_000_000).contains(&cap));
+        faults.need(bearable, "daily_cap_micros", "daily_cap_micros is 0 to 1000000000000000");
         let name = self.outbound.display_name.as_deref().unwrap_or("x");
         let shown = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         faults.need(shown, "outbound.display_name", "display_name has 1 to 64 characters and no control characters");

@@ -192,6 +192,7 @@ pub(crate) fn live(id: CallId, tenant: TenantId) -> LiveCall {
         to: "+12125550123".to_owned().into(),
         number: None,
         trunk: None,
+        leg_trunk: None,
         agent: "receptionist".into(),
         created_at_ms: 1_795_221_552_123,
         answered_at_ms: None,

@@ -15,8 +15,8 @@ use crate::{
 
 /// A tenant with money, and a clock of its own.
 pub(crate) struct Till<'a> {
-    db: &'a Db,
-    t0: i64,
+    pub(crate) db: &'a Db,
+    pub(crate) t0: i64,
 }
 
 impl<'a> Till<'a> {
@@ -43,13 +43,14 @@ impl<'a> Till<'a> {
         self.db.store.adjust(Adjustment::Promo, &movement).await.unwrap();
     }
 
-    fn admission(&self, call: CallId) -> Admission {
+    pub(crate) fn admission(&self, call: CallId) -> Admission {
         Admission {
             tenant: self.db.tenant,
             livemode: true,
             call,
             item: Item::VoiceIn,
             address: "+12125550100".into(),
+            number: None,
             node: "n1".into(),
             boot: BootId(Uuid::nil()),
             max_cost_micros: None,
@@ -57,7 +58,7 @@ impl<'a> Till<'a> {
     }
 
     /// A call that is admitted, and answered at the clock's zero.
-    async fn call(&self) -> (CallId, Grant) {
+    pub(crate) async fn call(&self) -> (CallId, Grant) {
         let call = call_id();
         let grant = self.db.store.admit(&self.admission(call), self.t0).await.unwrap();
         self.answer(call).await;
@@ -65,7 +66,7 @@ impl<'a> Till<'a> {
         (call, grant)
     }
 
-    async fn answer(&self, call: CallId) {
+    pub(crate) async fn answer(&self, call: CallId) {
         let journal = &self.db.journal;
         journal.write(call, Entry::Created(Box::new(new_call(self.db.tenant, Direction::Inbound, self.t0))));
         journal.write(call, status(Status::Initiating, self.t0));
@@ -76,11 +77,11 @@ impl<'a> Till<'a> {
         sqlx::query(AssertSqlSafe(sql)).execute(&self.db.raw).await.unwrap();
     }
 
-    async fn renew(&self, call: CallId, elapsed_ms: i64) -> Cover {
+    pub(crate) async fn renew(&self, call: CallId, elapsed_ms: i64) -> Cover {
         self.db.store.renew(call, elapsed_ms, self.t0 + elapsed_ms).await.unwrap()
     }
 
-    async fn end(&self, call: CallId, reason: EndedReason, after_ms: i64) {
+    pub(crate) async fn end(&self, call: CallId, reason: EndedReason, after_ms: i64) {
         let ended =
             Ended { reason, at_ms: self.t0 + after_ms, sip_status: None, media: None, degraded: false, silent_ms: 0 };
         self.db.journal.write(call, Entry::Ended(Box::new(ended)));
@@ -88,7 +89,7 @@ impl<'a> Till<'a> {
     }
 
     /// Available and held.
-    async fn balances(&self) -> (i64, i64) {
+    pub(crate) async fn balances(&self) -> (i64, i64) {
         let available = self
             .db
             .number("SELECT balance_micros FROM ledger_accounts WHERE kind = 'available' AND livemode = 1")
@@ -100,7 +101,7 @@ impl<'a> Till<'a> {
     }
 
     /// Charged, refunded and billed seconds of the last lease and its call.
-    async fn outcome(&self) -> (i64, i64, i64) {
+    pub(crate) async fn outcome(&self) -> (i64, i64, i64) {
         sqlx::query_as(
             "SELECT c.charged_micros, l.refunded_micros, c.billed_s FROM leases l JOIN calls c ON c.id = l.call_id ORDER BY l.opened_at DESC LIMIT 1",
         )
@@ -109,11 +110,11 @@ impl<'a> Till<'a> {
         .unwrap()
     }
 
-    async fn sweep(&self, after_ms: i64) -> u32 {
+    pub(crate) async fn sweep(&self, after_ms: i64) -> u32 {
         self.db.store.sweep("n2", BootId(Uuid::max()), &|_| false, self.t0 + after_ms).await.unwrap()
     }
 
-    async fn hold(&self) {
+    pub(crate) async fn hold(&self) {
         invariants::hold(self.db).await;
     }
 }

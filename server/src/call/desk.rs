@@ -220,7 +220,9 @@ impl Desk {
         }
         let beside = |same: &dyn Fn(&LiveCall) -> bool| live.values().filter(|line| same(&line.call)).count();
         let full = |bound: Option<u32>, count: usize| bound.is_some_and(|bound| count >= bound as usize);
-        if call.trunk.is_some() && full(bounds.trunk_calls, beside(&|other| other.trunk == call.trunk)) {
+        if let Some(trunk) = call.trunk
+            && full(bounds.trunk_calls, channels(&live, trunk))
+        {
             drop(live);
             return Err(self.count(Refused::NoCapacity));
         }
@@ -247,12 +249,24 @@ impl Desk {
         lock(&self.0.live).get(&call).map(|line| line.call.clone())
     }
 
-    /// Whether one more leg may leave by a trunk.
-    pub(super) fn has_room(&self, trunk: Option<TrunkId>, bounds: Bounds) -> bool {
+    /// Takes a channel of a trunk for a leg of a live call, until [`Self::leave_trunk`] or the end of the call; false if there is none.
+    pub(super) fn take_trunk(&self, call: CallId, trunk: Option<TrunkId>, bounds: Bounds) -> bool {
         let Some(trunk) = trunk else { return true };
-        let on_it = lock(&self.0.live).values().filter(|line| line.call.trunk == Some(trunk)).count();
-        bounds.trunk_calls.is_none_or(|most| on_it < most as usize)
-            && bounds.trunk_cps.is_none_or(|cps| lock(&self.0.paces).take(trunk, cps, std::time::Instant::now()))
+        let mut live = lock(&self.0.live);
+        if bounds.trunk_calls.is_some_and(|most| channels(&live, trunk) >= most as usize)
+            || bounds.trunk_cps.is_some_and(|cps| !lock(&self.0.paces).take(trunk, cps, std::time::Instant::now()))
+        {
+            return false;
+        }
+        if let Some(line) = live.get_mut(&call) {
+            line.call.leg_trunk = Some(trunk);
+        }
+        true
+    }
+
+    /// The leg of a live call is over.
+    pub(super) fn leave_trunk(&self, call: CallId) {
+        self.mark(call, |live| live.leg_trunk = None);
     }
 
     fn count(&self, refused: Refused) -> Refused {
@@ -417,6 +431,11 @@ impl Desk {
     fn is_trusted(&self, source: IpAddr) -> bool {
         self.house.checked.trusted.iter().any(|network| network.contains(source))
     }
+}
+
+/// Channels of a trunk that are taken: by calls, and by legs to which calls were handed over.
+fn channels(live: &HashMap<CallId, Line>, trunk: TrunkId) -> usize {
+    live.values().map(|line| line.call.channels(trunk)).sum()
 }
 
 /// The address of ours that packets to `peer` leave from.

@@ -71,6 +71,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         to: to.clone(),
         number: route.number,
         trunk: route.trunk,
+        leg_trunk: None,
         agent: route.agent.name.clone(),
         created_at_ms,
         answered_at_ms: None,

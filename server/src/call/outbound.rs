@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::{
-    Admission, DialRefused, DialRequest, Hop, Item, LiveCall, NewCall, NotAdmitted, Plan, PlanQuery,
+    Admission, DialRefused, DialRequest, Hop, Item, LiveCall, NewCall, Plan, PlanQuery,
 };
 use domain::{AgentSpec, Channel, Direction, EndedReason, Status};
 use sip_stack::{Ability, Cause, Event};
@@ -34,6 +34,7 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         to: request.to.clone(),
         number: plan.number,
         trunk: plan.trunk,
+        leg_trunk: None,
         agent: agent.name.clone(),
         created_at_ms,
         answered_at_ms: None,
@@ -49,6 +50,7 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         call: request.call,
         item: Item::VoiceOut,
         address: request.to.expose().clone(),
+        number: plan.number,
         node: desk.house.node.clone(),
         boot: desk.house.boot,
         max_cost_micros: agent.limits.max_cost_micros.map(|micros| i64::try_from(micros).unwrap_or(i64::MAX)),
@@ -87,11 +89,8 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
 
 fn no_credit(why: NoCredit) -> DialRefused {
     match why {
-        NoCredit::Refused(NotAdmitted::NoCredit) => DialRefused::NoCredit,
-        NoCredit::Refused(NotAdmitted::SpendCap) => DialRefused::SpendCap,
-        NoCredit::Refused(NotAdmitted::Concurrency { .. }) => DialRefused::Concurrency,
-        NoCredit::Refused(NotAdmitted::Forbidden(why)) => DialRefused::Forbidden(why),
-        NoCredit::Refused(NotAdmitted::Store(_)) | NoCredit::StoreDown => DialRefused::StoreUnavailable,
+        NoCredit::Refused(why) => why.into(),
+        NoCredit::StoreDown => DialRefused::StoreUnavailable,
     }
 }
 

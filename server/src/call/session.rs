@@ -101,7 +101,7 @@ pub(super) struct Session {
     livemode: bool,
     credit: Option<Credit>,
     /// When the call was answered, by the calendar and by the clock that nobody sets.
-    answered: Option<(i64, Instant)>,
+    pub(super) answered: Option<(i64, Instant)>,
     /// How long it lasted, once it is over; what comes after it is paperwork.
     lasted_ms: Option<i64>,
     /// How long nothing had come when the call was given up.
@@ -177,6 +177,7 @@ impl Session {
             call: self.seat.id,
             item,
             address: self.to.clone(),
+            number: self.desk.live_call_of(self.seat.id).and_then(|live| live.number),
             node: self.desk.house.node.clone(),
             boot: self.desk.house.boot,
             max_cost_micros: self.agent.limits.max_cost_micros.map(|micros| i64::try_from(micros).unwrap_or(i64::MAX)),

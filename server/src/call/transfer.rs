@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use control_api::{
-    AskRefused, Brief, DialRefused, Entry, LegState, OnFail, Plan, PlanQuery, TransferMode, TransferOrder,
-    TransferState, TransferTerms, TransferTo,
+    AskRefused, Brief, DialRefused, Entry, LegAdmission, LegState, OnFail, Plan, PlanQuery, TransferMode,
+    TransferOrder, TransferState, TransferTerms, TransferTo,
 };
 use domain::event::Name;
 use domain::phone::E164;
@@ -21,7 +21,7 @@ use wire::media::Patch;
 use super::party::{self, Dialling, Party, Progress, Step as PartyStep, Wanted};
 use super::session::{Session, media_block};
 use super::steer::Grip;
-use super::{leg, outbound, sounds};
+use super::{leg, sounds};
 
 /// Telling somebody what a call is about takes no longer.
 const TELLING: Duration = Duration::from_secs(60);
@@ -163,9 +163,6 @@ impl Session {
             Ok(plan) => plan.map_err(DialRefused::from)?,
             Err(_) => return Err(AskRefused::Dial(DialRefused::StoreUnavailable)),
         };
-        if !self.desk.has_room(plan.trunk, plan.bounds) {
-            return Err(AskRefused::Dial(DialRefused::NoCapacity));
-        }
         let uri = plan.hops.first().map(|hop| hop.to.expose().clone()).unwrap_or_default();
         let began = Instant::now();
         let (stage, leg, sound) = if terms.mode == TransferMode::Refer {
@@ -174,7 +171,7 @@ impl Session {
             let until = began + Duration::from_millis(terms.ring_timeout_ms) + REFERRING;
             (Stage::Referring { party: None, until, accepted: false }, None, sounds::silence())
         } else {
-            let (stage, leg) = self.ring_up(&terms, plan, None).await?;
+            let (stage, leg) = self.ring_up(&terms, plan, None).await.map_err(AskRefused::Dial)?;
             (stage, Some(leg), sounds::ringback())
         };
         self.come_back(grip);
@@ -197,8 +194,18 @@ impl Session {
         terms: &TransferTerms,
         plan: Plan,
         replaces: Option<String>,
-    ) -> Result<(Stage, LegState), AskRefused> {
-        let ports = self.desk.media.reserve().map_err(|_| AskRefused::Dial(DialRefused::NoCapacity))?;
+    ) -> Result<(Stage, LegState), DialRefused> {
+        let id = uuid::Uuid::now_v7().to_string();
+        let ports = self.desk.media.reserve().map_err(|_| DialRefused::NoCapacity)?;
+        if !self.desk.take_trunk(self.seat.id, plan.trunk, plan.bounds) {
+            return Err(DialRefused::NoCapacity);
+        }
+        if plan.trunk.is_some()
+            && let Err(refused) = self.leg_credit(&id, terms.to.expose()).await
+        {
+            self.desk.leave_trunk(self.seat.id);
+            return Err(refused);
+        }
         let words = match &terms.brief {
             Some(Brief::Text(text)) => Some(text.clone()),
             Some(Brief::Summary) => Some(self.summary()),
@@ -210,12 +217,12 @@ impl Session {
             None => None,
         };
         let leg = LegState {
-            id: uuid::Uuid::now_v7().to_string(),
+            id,
             role: if terms.mode == TransferMode::Attended { "consult" } else { "transfer" },
             address: terms.to.clone(),
             trunk: plan.trunk,
             codec: None,
-            started_at_ms: leg::unix_ms(),
+            started_at_ms: self.call_ms(),
             answered_at_ms: None,
             ended_at_ms: None,
             sip_status: None,
@@ -225,6 +232,22 @@ impl Session {
         let shown = terms.shows_caller.then(|| self.other_side().to_owned());
         let dialling = party::ring(&self.desk, Wanted { id: self.seat.id, plan, ports, ring, shown, replaces, words });
         Ok((Stage::Dialling(dialling), leg))
+    }
+
+    /// Asks for the credit of a leg's first minute, beside that of the call.
+    async fn leg_credit(&self, leg: &str, address: &str) -> Result<(), DialRefused> {
+        let elapsed_ms = self.answered.map_or(0, |(_, since)| since.elapsed().as_millis() as i64);
+        let (call, leg, address) = (self.seat.id, leg.to_owned(), address.to_owned());
+        let wanted = LegAdmission { call, leg, address, elapsed_ms };
+        match timeout(LOOK_UP, self.desk.store.admit_leg(&wanted, self.call_ms())).await {
+            Ok(admitted) => admitted.map_err(DialRefused::from),
+            Err(_) => Err(DialRefused::StoreUnavailable),
+        }
+    }
+
+    /// Now, by the clock that nobody sets: what a leg costs is the time between two of these.
+    fn call_ms(&self) -> i64 {
+        self.answered.map_or_else(leg::unix_ms, |(at, since)| at + since.elapsed().as_millis() as i64)
     }
 
     /// The agent's voice, for words that are no part of the conversation.
@@ -302,7 +325,7 @@ impl Session {
                 let telling = party.is_told;
                 if let Some(leg) = &mut transfer.leg {
                     (leg.answered_at_ms, leg.codec, leg.sip_status) =
-                        (Some(leg::unix_ms()), Some(party.codec), Some(200));
+                        (Some(self.call_ms()), Some(party.codec), Some(200));
                     self.write(Entry::Leg(Box::new(leg.clone())));
                 }
                 if transfer.by_them {
@@ -373,6 +396,7 @@ impl Session {
         match self.may_follow(&refer, grip).await {
             Ok(transfer) => {
                 if self.desk.sip.accept_refer(self.call).await.is_err() {
+                    self.desk.leave_trunk(self.seat.id);
                     return; // it hung up meanwhile
                 }
                 self.tell_transfer(&transfer, Name::TransferStarted, None, None);
@@ -417,10 +441,11 @@ impl Session {
         };
         let planned = timeout(LOOK_UP, self.desk.directory.plan(&query)).await;
         let plan = planned.map_err(|_| 503_u16)?.map_err(|_| 603_u16)?;
-        if !self.desk.has_room(plan.trunk, plan.bounds) {
-            return Err(503);
-        }
-        let (stage, leg) = self.ring_up(&terms, plan, refer.replaces.clone()).await.map_err(|_| 503_u16)?;
+        let rung = self.ring_up(&terms, plan, refer.replaces.clone()).await;
+        let (stage, leg) = rung.map_err(|refused| match refused {
+            DialRefused::NoCapacity | DialRefused::StoreUnavailable => 503_u16,
+            _ => 603,
+        })?;
         let id = uuid::Uuid::now_v7().to_string();
         let (name, tool, leg, uri) = (None, None, Some(leg), String::new());
         Ok(Transfer { id, name, terms, uri, tool, leg, rings: false, bridged_at: None, by_them: true, stage })
@@ -522,7 +547,8 @@ impl Session {
 
     fn close_leg(&self, transfer: &mut Transfer, status: Option<u16>) {
         let Some(mut leg) = transfer.leg.take() else { return };
-        leg.ended_at_ms = Some(leg::unix_ms());
+        self.desk.leave_trunk(self.seat.id);
+        leg.ended_at_ms = Some(self.call_ms());
         leg.sip_status = status.or(leg.sip_status);
         if let Stage::Telling(party, _) | Stage::Bridged(party) | Stage::Passed(party) = &transfer.stage {
             leg.media = Some(media_block(&party.control.stats(), party.codec));

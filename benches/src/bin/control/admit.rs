@@ -104,6 +104,7 @@ async fn ask(store: Store, tenant: TenantId, until: Instant) -> Seen {
             call: CallId(Uuid::now_v7()),
             item: Item::VoiceIn,
             address: "+12125550100".into(),
+            number: None,
             node: "bench".into(),
             boot: BootId(Uuid::nil()),
             max_cost_micros: None,

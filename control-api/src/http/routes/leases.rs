@@ -97,6 +97,7 @@ pub(crate) async fn open(
         call: wish.call_id,
         item,
         address: wish.to,
+        number: None,
         node: wish.node_id.unwrap_or_else(|| "worker".into()),
         boot: BootId(uuid::Uuid::nil()),
         max_cost_micros: None,

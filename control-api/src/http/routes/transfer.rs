@@ -147,6 +147,7 @@ fn read(body: TransferBody) -> Result<TransferTo, ApiError> {
     params(("id" = String, Path, description = "The call")), request_body = TransferBody,
     security(("bearer" = []), ("api_key" = [])),
     responses((status = 202, body = TransferBegun), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+        (status = 402, body = ErrorEnvelope, description = "`insufficient_credit` or `spend_cap_reached`"),
         (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope),
         (status = 503, body = ErrorEnvelope)))]
 pub(crate) async fn transfer(

@@ -296,7 +296,7 @@ pub(crate) async fn status(
     };
     let last_error = health.iter().filter(|gateway| gateway.state.as_deref() == Some("down"));
     let last_error = last_error.max_by_key(|gateway| gateway.checked_at).and_then(|gateway| gateway.detail.clone());
-    let now = state.app.switchboard.live().iter().filter(|call| call.trunk == Some(id)).count();
+    let now: usize = state.app.switchboard.live().iter().map(|call| call.channels(id)).sum();
     let gateways = health.into_iter().map(|gateway| GatewayStatus {
         host: gateway.host,
         state: gateway.state.unwrap_or_else(|| "unknown".into()),

@@ -41,6 +41,17 @@ pub(crate) struct Balance {
 pub(crate) struct Caps {
     day: Option<Cap>,
     month: Option<Cap>,
+    /// By day, of what is spent on numbers of a country.
+    countries: Vec<CountryCap>,
+}
+
+/// A spending cap of one country.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CountryCap {
+    /// ISO 3166 alpha-2.
+    country: String,
+    #[serde(flatten)]
+    cap: Cap,
 }
 
 /// A spending cap of the current period.
@@ -77,7 +88,15 @@ pub(crate) async fn balance(
         low_threshold_micros: balance.low,
         exhausted: balance.available <= balance.floor,
         open_leases: balance.open_leases,
-        caps: Caps { day: balance.day.map(Cap::from), month: balance.month.map(Cap::from) },
+        caps: Caps {
+            day: balance.day.map(Cap::from),
+            month: balance.month.map(Cap::from),
+            countries: balance
+                .countries
+                .into_iter()
+                .map(|(country, cap)| CountryCap { country, cap: cap.into() })
+                .collect(),
+        },
     }))
 }
 
