@@ -171,7 +171,7 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "C8",
         says: "nothing on the do-not-call list was dialled after it was listed",
         sql: "SELECT c.id FROM calls c JOIN do_not_call d ON d.tenant_id = c.tenant_id AND d.e164 = c.to_addr WHERE \
-              c.direction = 'outbound' AND c.created_at > d.created_at",
+              c.direction = 'outbound' AND c.initiated_at > d.created_at",
     },
     Invariant {
         name: "T1",

@@ -21,6 +21,8 @@ use crate::{
 const KIND: &str = "call.place";
 /// A call can be asked for so long ahead, ms.
 pub(crate) const AHEAD_MS: i64 = 30 * 24 * 3_600_000;
+/// Calls of a tenant that wait at most.
+pub(crate) const MOST: i64 = 10_000;
 /// A call that could not be placed so long after its time is not placed any more, ms: nobody expects it then.
 const LATE_MS: i64 = 10 * 60_000;
 
@@ -39,14 +41,14 @@ struct Wish {
 }
 
 impl Store {
-    /// Keeps a call that was judged until its time.
+    /// Keeps a call that was judged until its time; false if as many wait as may.
     pub(crate) async fn schedule(
         &self,
         request: &DialRequest,
         plan: &Plan,
         due_ms: i64,
         latest: bool,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let asked = request.from.as_ref().map(|from| from.expose().clone());
         let shown = plan.from.clone().or_else(|| request.from.clone()).unwrap_or_else(|| "anonymous".to_owned().into());
         let new = NewCall {
@@ -86,11 +88,14 @@ impl Store {
             run_at_ms: due_ms,
         };
         let mut tx = self.begin().await?;
+        if later::waiting(&mut tx, request.tenant).await? >= MOST {
+            return Ok(false);
+        }
         later::keep(&mut tx, request.call, &new, due_ms).await?;
         enqueue(&mut tx, job).await?;
         tx.commit().await?;
         self.ring();
-        Ok(())
+        Ok(true)
     }
 }
 

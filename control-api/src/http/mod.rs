@@ -172,7 +172,7 @@ fn documented() -> OpenApiRouter<State> {
         ))
         .routes(routes!(routes::dispatch_rules::resolve))
         .routes(routes!(routes::dispatch_rules::reload))
-        .routes(routes!(routes::calls::list, routes::calls::create))
+        .routes(routes!(routes::calls::list, routes::place::create))
         .routes(routes!(routes::calls::active))
         .routes(routes!(routes::calls::get, routes::calls::delete))
         .routes(routes!(routes::calls::end))

@@ -24,13 +24,20 @@ pub(super) async fn claim(
     now_ms: i64,
     limit: i64,
 ) -> Result<Vec<Job>, sqlx::Error> {
-    let names = (0..kinds.len()).map(|n| format!("${}", n + 5)).collect::<Vec<_>>().join(", ");
-    let due = format!("state IN ('queued','running') AND run_at <= $3 AND locked_until < $3 AND kind IN ({names})");
+    let due = |now: usize, first: usize| {
+        let names = (first..first + kinds.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+        format!("state IN ('queued','running') AND run_at <= ${now} AND locked_until < ${now} AND kind IN ({names})")
+    };
     // A look without the writer's lock first: most looks find nothing.
-    let look = "SELECT id FROM jobs WHERE state IN ('queued','running') AND run_at <= $1 AND locked_until < $1 LIMIT 1";
-    if sqlx::query(look).bind(now_ms).fetch_optional(store.pool()).await?.is_none() {
+    let sql = format!("SELECT id FROM jobs WHERE {} LIMIT 1", due(1, 2));
+    let mut look = sqlx::query(AssertSqlSafe(sql)).bind(now_ms);
+    for kind in kinds {
+        look = look.bind(*kind);
+    }
+    if look.fetch_optional(store.pool()).await?.is_none() {
         return Ok(Vec::new());
     }
+    let due = due(3, 5);
     let sql = format!(
         "UPDATE jobs SET state = 'running', locked_by = $1, locked_until = $2, attempts = attempts + 1
          WHERE id IN (SELECT id FROM jobs WHERE {due} ORDER BY run_at, id LIMIT $4) AND {due}

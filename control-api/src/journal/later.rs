@@ -1,6 +1,6 @@
 //! Calls that are placed later. The row is there from the request on and belongs to no node; whoever places or cancels it first has it.
 
-use domain::{BootId, CallId, EndedReason, Status, event::Name};
+use domain::{BootId, CallId, EndedReason, Status, TenantId, event::Name};
 use sqlx::{AnyConnection, Row as _};
 
 use super::{
@@ -13,7 +13,14 @@ use crate::{
 };
 
 /// Nobody has it yet.
-pub(crate) const WAITS: &str = "status = 'pending' AND scheduled_at IS NOT NULL AND node_id IS NULL AND ended_at IS NULL";
+pub(crate) const WAITS: &str =
+    "status = 'pending' AND scheduled_at IS NOT NULL AND node_id IS NULL AND ended_at IS NULL";
+
+/// How many calls of a tenant wait for their time.
+pub(crate) async fn waiting(db: &mut AnyConnection, tenant: TenantId) -> Result<i64, sqlx::Error> {
+    let sql = format!("SELECT COUNT(*) FROM calls WHERE tenant_id = $1 AND {WAITS}");
+    sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant.to_string()).fetch_one(db).await?.try_get(0)
+}
 
 /// Keeps a call until `due_ms`, inside the caller's transaction. Event `call.created`.
 pub(crate) async fn keep(db: &mut AnyConnection, call: CallId, new: &NewCall, due_ms: i64) -> Result<(), sqlx::Error> {
@@ -58,12 +65,7 @@ pub(crate) async fn end_taken(
 }
 
 /// Takes a call to place it; false if it was placed, taken or ended before.
-pub(crate) async fn take(
-    db: &mut AnyConnection,
-    call: CallId,
-    node: &str,
-    boot: BootId,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn take(db: &mut AnyConnection, call: CallId, node: &str, boot: BootId) -> Result<bool, sqlx::Error> {
     let sql = format!("UPDATE calls SET node_id = $1, boot_id = $2 WHERE id = $3 AND {WAITS}");
     let taken = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(storable(node))
@@ -89,7 +91,7 @@ pub(crate) async fn give_back(db: &mut AnyConnection, call: CallId, boot: BootId
 /// Ends every call of a tenant that waits for its time, inside the caller's transaction.
 pub(crate) async fn end_all_waiting(
     db: &mut AnyConnection,
-    tenant: domain::TenantId,
+    tenant: TenantId,
     reason: EndedReason,
     at_ms: i64,
 ) -> Result<(), sqlx::Error> {

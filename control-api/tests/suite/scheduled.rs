@@ -158,13 +158,13 @@ on_both! {
         // The number that was to be shown is given back in between: waiting calls do not keep it.
         let orphaned = ask(&client, call("+12125550101")).await;
         assert_eq!(client.delete(&format!("/api/v1/numbers/{own}")).await.status, 202);
-        clock.fetch_add(HOUR + 1_000, Ordering::SeqCst);
+        clock.fetch_add(60_000, Ordering::SeqCst);
         let running = node(&db, &client, &clock).await;
         assert_eq!(outcome(&client, &orphaned).await, ("failed".into(), "forbidden_destination".into()));
         running.stop(Duration::from_secs(5)).await;
         let poor = ask(&client, later()).await;
         *client.board.refuses.lock().unwrap() = Some(DialRefused::NoCredit);
-        clock.fetch_add(HOUR + 1_000, Ordering::SeqCst);
+        clock.fetch_add(60_000, Ordering::SeqCst);
         let _node = node(&db, &client, &clock).await;
         assert_eq!(outcome(&client, &poor).await, ("failed".into(), "insufficient_credit".into()));
         assert!(client.board.dialled.lock().unwrap().is_empty());
@@ -189,6 +189,21 @@ on_both! {
         db.eventually("SELECT COUNT(*) FROM jobs WHERE kind = 'call.place' AND state = 'done'", 1).await;
         assert_eq!((leaving.board.dialled.lock().unwrap().len(), staying.board.dialled.lock().unwrap().len()), (0, 1));
         db.journal.flush().await;
+        invariants::hold(&db).await;
+    }
+
+    async fn the_calls_of_a_tenant_that_ends_are_canceled_with_it(db) {
+        let client = Client::new(&db);
+        let call = ask(&client, later()).await;
+        db.run("UPDATE tenants SET slug = 'clinic'").await;
+        let ended = client.delete(&format!("/api/v1/tenants/{}", db.tenant)).await;
+        assert_eq!(ended.status, 202, "a call that waits is none that is up: {}", ended.text());
+        assert_eq!(db.number("SELECT COUNT(*) FROM calls WHERE status = 'canceled' AND ended_reason = 'canceled'").await, 1);
+        let clock = clock();
+        clock.fetch_add(HOUR + 1_000, Ordering::SeqCst);
+        let _node = node(&db, &client, &clock).await;
+        db.eventually("SELECT COUNT(*) FROM jobs WHERE kind = 'call.place' AND state = 'done'", 1).await;
+        assert!(client.board.dialled.lock().unwrap().is_empty(), "{call}");
         invariants::hold(&db).await;
     }
 

@@ -52,7 +52,7 @@ pub(super) fn refused(refused: AskRefused) -> ApiError {
         AskRefused::UnknownDestination => {
             ApiError::invalid("destination", "the agent of this call has no transfer of that name")
         }
-        AskRefused::Dial(refusal) => super::calls::refused(refusal),
+        AskRefused::Dial(refusal) => super::place::refused(refusal),
         AskRefused::NoModel => ApiError::conflict("no_model", "no model speaks on this call: a flow takes no notes"),
     }
 }

@@ -22,6 +22,7 @@ pub(super) mod number_shop;
 pub(super) mod numbers;
 pub(super) mod operations;
 pub(super) mod people;
+pub(super) mod place;
 pub(super) mod recording;
 pub(super) mod records;
 pub(super) mod report;
