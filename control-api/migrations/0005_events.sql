@@ -108,6 +108,7 @@ CREATE TABLE jobs (
     state TEXT NOT NULL CHECK (state IN ('queued','running','done','dead')),
     attempts BIGINT NOT NULL DEFAULT 0,
     max_attempts BIGINT NOT NULL DEFAULT 8,
+    node TEXT,
     run_at BIGINT NOT NULL,
     locked_by TEXT,
     locked_until BIGINT NOT NULL DEFAULT 0,

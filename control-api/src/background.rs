@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     Store, Switchboard, after,
+    archive::{self, Archive},
     jobs::{Context, Handler, Round, Timetable, Workers},
     money::monthly::{self, MONTHLY},
     nodes::{self, NodeInfo},
@@ -22,8 +23,8 @@ use crate::{
 };
 
 /// Who reads published events.
-fn consumers(clock: &Clock) -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(FanOut { clock: clock.clone() }), Arc::new(Rollups), Arc::new(after::Ended)]
+fn consumers(clock: &Clock, uploads: bool) -> Vec<Arc<dyn Consumer>> {
+    vec![Arc::new(FanOut { clock: clock.clone() }), Arc::new(Rollups), Arc::new(after::Ended { uploads })]
 }
 
 /// Which jobs come round.
@@ -48,6 +49,8 @@ pub struct BackgroundSettings {
     pub webhooks: Option<(WebhookSender, NodeKey)>,
     /// The bus that gets every event too.
     pub nats: NatsSettings,
+    /// Where recordings lie; without it they stay where they are.
+    pub archive: Option<Archive>,
 }
 
 /// The background of one node.
@@ -67,8 +70,9 @@ impl Background {
     pub async fn start(store: &Store, settings: BackgroundSettings) -> Result<Self, sqlx::Error> {
         let hub = Hub::new(store.last_published().await?);
         let mut tasks = Tasks::default();
-        let BackgroundSettings { node, handlers, clock, webhooks, nats } = settings;
-        outbox::start(&mut tasks, store, &hub, &node, consumers(&clock));
+        let BackgroundSettings { node, handlers, clock, webhooks, nats, archive } = settings;
+        let archive = archive.filter(|archive| archive.target().is_some());
+        outbox::start(&mut tasks, store, &hub, &node, consumers(&clock, archive.is_some()));
         outbox::start_bus(&mut tasks, store, &hub, &node, nats, clock.clone());
         if let Some((sender, key)) = webhooks {
             let post = PostSettings { store: store.clone(), sender, key, clock: clock.clone(), node: node.clone() };
@@ -78,6 +82,9 @@ impl Background {
         let workers = Workers::new(context, &node, handlers);
         tasks.spawn(|stop| workers.run(stop));
         tasks.spawn(|stop| timetable().run(store.clone(), clock.clone(), stop));
+        if let Some(archive) = archive {
+            tasks.spawn(|stop| adopted(store.clone(), archive, node, stop));
+        }
         Ok(Self { hub, tasks, store: store.clone(), clock })
     }
 
@@ -103,6 +110,21 @@ impl Background {
     /// Lets everything finish what it is at, for as long as `patience`.
     pub async fn stop(self, patience: Duration) {
         self.tasks.stop(patience).await;
+    }
+}
+
+/// Once at the start; a store that does not answer is asked again.
+async fn adopted(store: Store, archive: Archive, node: String, mut stop: watch::Receiver<bool>) {
+    loop {
+        match archive::adopt(&store, &archive, &node).await {
+            Ok(0) => return,
+            Ok(recordings) => return tracing::info!(recordings, "recordings on this node will move into the bucket"),
+            Err(error) => tracing::warn!(%error, "store does not say which recordings lie here, trying again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod admin;
 mod after;
 mod agents;
 mod analytics;
+mod archive;
 mod audit;
 mod auth;
 mod background;
@@ -42,6 +43,7 @@ pub use agents::{
     AgentCheck, CredentialError, Engine, Engines, Found, Opened, Passage, Shelf, Shelves, ToolCall, ToolClient,
     ToolFault, ToolReply, Understood, Voice,
 };
+pub use archive::{Archive, ArchiveError, Discard, S3Settings, Storage, Upload};
 pub use auth::{AuthSettings, OauthProvider, Registration};
 pub use background::{Background, BackgroundSettings};
 pub use directory::{Bounds, Directory, Identity, Refused, Route, RouteQuery};

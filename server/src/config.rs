@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use control_api::{CarrierSettings, EventsSettings, Network, RoutingSettings};
+use control_api::{
+    Archive, ArchiveError, CarrierSettings, EventsSettings, Network, RoutingSettings, S3Settings, Storage,
+};
 use serde::Deserialize;
 use sip_stack::auth::Algorithm;
 
@@ -259,11 +261,25 @@ pub struct Recording {
     pub enabled: bool,
     /// Where the files go.
     pub dir: PathBuf,
+    /// Where they stay.
+    pub storage: Storage,
+    /// The bucket.
+    pub s3: S3Settings,
 }
 
 impl Default for Recording {
     fn default() -> Self {
-        Self { enabled: true, dir: "var/recordings".into() }
+        Self { enabled: true, dir: "var/recordings".into(), storage: Storage::Local, s3: S3Settings::default() }
+    }
+}
+
+impl Recording {
+    /// The folder and the bucket together.
+    ///
+    /// # Errors
+    /// Names the setting that cannot be used.
+    pub fn archive(&self) -> Result<Archive, ArchiveError> {
+        Archive::open(self.dir.clone(), self.storage, &self.s3)
     }
 }
 
@@ -467,6 +483,7 @@ impl Config {
         for text in &self.routing.private_networks {
             private.push(network("routing.private_networks", text)?);
         }
+        self.recording.archive().map_err(|error| value(error.key, "…", error.reason))?;
         let (rtp_ports, store_down) = (ports(&self.rtp.ports)?, when_down(&self.store.down)?);
         Ok(Checked {
             sip_udp,
@@ -681,6 +698,8 @@ mod tests {
             ("SIDETONE__AGENTS__TRUSTED", "[\"10.0.0.0/99\"]", "agents.trusted"),
             ("SIDETONE__ROUTING__PRIVATE_NETWORKS", "[\"home\"]", "routing.private_networks"),
             ("SIDETONE__STORE__DOWN", "shrug", "store.down"),
+            ("SIDETONE__RECORDING__STORAGE", "s3", "recording.s3.bucket"),
+            ("SIDETONE__RECORDING__S3__BUCKET", "calls", "recording.s3.access_key"),
         ] {
             let error = load(&[(name, text)]).unwrap().check().unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

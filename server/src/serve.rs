@@ -65,15 +65,17 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         .map_err(|error| format!("http.bootstrap_key: {error}"))?;
     let journal = Journal::start(store.clone(), JournalSettings::default());
     close_orphans(&house, &store, &journal).await?;
+    let archive = house.config.recording.archive()?;
+    let seal = seal_key(&house)?;
+    let sender = WebhookSender::new(Guard::new(house.config.events.webhook_loopback))
+        .map_err(|error| format!("webhooks: no certificates to check receivers by: {error}"))?;
     let mut handlers = after_call(&AfterSettings {
         analysis: house.config.analysis.clone(),
         mail: house.config.mail.clone(),
         files: house.config.files.clone(),
-        recordings: house.config.recording.dir.clone(),
+        recordings: archive.clone(),
+        tenants: Some((sender.outward().clone(), seal.clone())),
     })?;
-    let seal = seal_key(&house)?;
-    let sender = WebhookSender::new(Guard::new(house.config.events.webhook_loopback))
-        .map_err(|error| format!("webhooks: no certificates to check receivers by: {error}"))?;
     handlers.push(std::sync::Arc::new(Retention));
     handlers.extend(billing_handlers(&house.config.billing));
     store.offer_plans(&house.config.billing.plans).await.map_err(|error| error.to_string())?;
@@ -84,6 +86,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         handlers,
         webhooks: Some((sender.clone(), seal.clone())),
         nats: house.config.events.nats.clone(),
+        archive: Some(archive.clone()),
         ..BackgroundSettings::default()
     };
     let mut background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;
@@ -115,7 +118,6 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         );
     }
     let speech = open_speech(&house).await;
-    let recordings = house.config.recording.dir.clone();
     let drain = Duration::from_secs(house.config.limits.drain_s);
     let settings = Settings {
         http: HttpSettings { cors_origins: house.config.http.cors_origins.clone(), compat: house.config.http.compat },
@@ -176,7 +178,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         store,
         journal: journal.clone(),
         switchboard: std::sync::Arc::new(desk.clone()),
-        recordings,
+        recordings: archive,
         hub: background.hub().clone(),
         node,
         sender,

@@ -11,7 +11,7 @@ use super::{
     talk::Talk,
 };
 use crate::{
-    BoxFuture, Store,
+    BoxFuture, NodeKey, Outward, Store,
     jobs::{Context, Fault, Handler, Job},
     journal, leads,
     time::rfc3339,
@@ -21,17 +21,18 @@ use crate::{
 pub struct Analyst {
     settings: AnalysisSettings,
     client: reqwest::Client,
+    tenants: Option<(Outward, NodeKey)>,
 }
 
 impl Analyst {
-    /// Nothing is connected yet.
+    /// Nothing is connected yet. `tenants` opens the credentials that agents name, and leads to where those say.
     ///
     /// # Errors
     /// The HTTP client cannot be made.
-    pub fn new(settings: AnalysisSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: AnalysisSettings, tenants: Option<(Outward, NodeKey)>) -> Result<Self, reqwest::Error> {
         // The process has one TLS backend; whoever needs it first installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Ok(Self { settings, client: reqwest::Client::builder().build()? })
+        Ok(Self { settings, client: reqwest::Client::builder().build()?, tenants })
     }
 }
 
@@ -60,7 +61,7 @@ impl Handler for Analyst {
             let wishes: Wishes = serde_json::from_value(job.payload["wishes"].clone()).unwrap_or_default();
             wishes.apply(&mut talk);
             let last = job.attempt >= job.max_attempts;
-            let (mut analysis, contact) = match self.look(&talk, last).await {
+            let (mut analysis, contact) = match self.look(store, &talk, last).await {
                 Ok(found) => found,
                 Err(why) => return Err(Fault::Again(why)),
             };
@@ -75,14 +76,18 @@ impl Handler for Analyst {
 
 impl Analyst {
     /// What can be found out now; an error is worth another attempt.
-    async fn look(&self, talk: &Talk, last: bool) -> Result<(Analysis, Option<Contact>), String> {
+    async fn look(&self, store: &Store, talk: &Talk, last: bool) -> Result<(Analysis, Option<Contact>), String> {
         let by_rules = |error: Option<String>| {
             let contact = talk.agent.leads.enabled.then(|| rules::contact(talk, &talk.agent.leads.fields));
             (analysis("rules".into(), rules::findings(talk).keep(&talk.agent.analysis.items), error), contact)
         };
-        let Some(model) = Model::of(&self.settings, &self.client, talk) else { return Ok(by_rules(None)) };
-        match model.findings(talk).await {
-            Ok((findings, contact)) => {
+        let found = match Model::of(&self.settings, &self.client, self.tenants.as_ref(), store, talk).await {
+            Ok(None) => return Ok(by_rules(None)),
+            Ok(Some(model)) => model.findings(talk).await.map(|found| (model, found)),
+            Err(trouble) => Err(trouble),
+        };
+        match found {
+            Ok((model, (findings, contact))) => {
                 Ok((analysis(model.engine(), findings.keep(&talk.agent.analysis.items), None), contact))
             }
             Err(Trouble { why, passing: true }) if !last => Err(why),

@@ -1,6 +1,6 @@
 //! How long recordings and files are kept: a date when they are stored, and a job that comes round and takes what is past it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use domain::CallId;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::agent;
 use crate::{
     BoxFuture, FilesSettings, Store,
-    http::below,
+    archive::{self, Archive},
     jobs::{Context, Fault, Handler, Job},
     time::now_ms,
 };
@@ -58,40 +58,45 @@ pub(super) async fn analysed(tx: &mut AnyConnection, call: CallId, now_ms: i64) 
         .map(drop)
 }
 
-/// Deletes a call's recordings: the rows say so first, then the files go. A file whose deletion fails has no row that leads to it.
-pub(crate) async fn delete(store: &Store, folder: &Path, call: CallId) -> Result<(), sqlx::Error> {
+/// Deletes a call's recordings: the rows say so first, then the files go. A file whose deletion fails has no row that leads to it; an
+/// object has a job that deletes it.
+pub(crate) async fn delete(store: &Store, archive: &Archive, call: CallId) -> Result<(), sqlx::Error> {
+    let mut tx = store.begin().await?;
     let rows = sqlx::query(
         "UPDATE recordings SET state = 'deleted', deleted_at = $1 WHERE call_id = $2 AND state <> 'deleted' RETURNING locator",
     )
     .bind(now_ms())
     .bind(call.to_string())
-    .fetch_all(store.pool())
+    .fetch_all(&mut *tx)
     .await?;
-    for row in rows {
-        remove(folder, &row.try_get::<String, _>(0)?).await;
+    let locators = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+    discard(&mut tx, &locators).await?;
+    tx.commit().await?;
+    store.ring();
+    for locator in locators {
+        archive.remove_file(&locator).await;
     }
     Ok(())
 }
 
-async fn remove(folder: &Path, locator: &str) {
-    let Some(path) = below(folder, locator) else { return };
-    match tokio::fs::remove_file(&path).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::error!(path = %path.display(), %error, "a file past its date cannot be deleted"),
+/// Leaves jobs for those that are objects.
+async fn discard(tx: &mut AnyConnection, locators: &[String]) -> Result<(), sqlx::Error> {
+    for locator in locators.iter().filter(|locator| archive::is_remote(locator)) {
+        archive::discard(tx, locator).await?;
     }
+    Ok(())
 }
 
 /// Takes recordings and files that are past their date.
 #[derive(Clone, Debug)]
 pub struct Purge {
-    recordings: PathBuf,
+    recordings: Archive,
     files: PathBuf,
 }
 
 impl Purge {
-    /// Below these folders.
-    pub fn new(recordings: PathBuf, files: &FilesSettings) -> Self {
+    /// Of this archive and below this folder.
+    pub fn new(recordings: Archive, files: &FilesSettings) -> Self {
         Self { recordings, files: files.dir.clone() }
     }
 }
@@ -108,19 +113,32 @@ impl Handler for Purge {
                 (SELECT id FROM recordings WHERE expires_at <= $1 AND deleted_at IS NULL AND state <> 'writing' LIMIT $2) RETURNING locator";
             let files = "UPDATE files SET state = 'expired' WHERE id IN
                 (SELECT id FROM files WHERE expires_at <= $1 AND state <> 'expired' LIMIT $2) RETURNING locator";
-            for (sql, folder) in [(recordings, &self.recordings), (files, &self.files)] {
-                loop {
-                    let rows = sqlx::query(sql).bind(now).bind(BATCH).fetch_all(context.store.pool()).await?;
-                    if rows.is_empty() {
-                        break;
-                    }
-                    for row in rows {
-                        if let Some(locator) = row.try_get::<Option<String>, _>(0)? {
-                            remove(folder, &locator).await;
-                        }
+            loop {
+                let mut tx = context.store.begin().await?;
+                let rows = sqlx::query(recordings).bind(now).bind(BATCH).fetch_all(&mut *tx).await?;
+                let locators = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+                discard(&mut tx, &locators).await?;
+                tx.commit().await?;
+                if locators.is_empty() {
+                    break;
+                }
+                for locator in locators {
+                    self.recordings.remove_file(&locator).await;
+                }
+            }
+            loop {
+                let rows = sqlx::query(files).bind(now).bind(BATCH).fetch_all(context.store.pool()).await?;
+                if rows.is_empty() {
+                    break;
+                }
+                for row in rows {
+                    let locator = row.try_get::<Option<String>, _>(0)?;
+                    if let Some(path) = locator.and_then(|locator| archive::below(&self.files, &locator)) {
+                        archive::remove(&path).await;
                     }
                 }
             }
+            context.store.ring();
             Ok(())
         })
     }

@@ -12,7 +12,7 @@ mod rules;
 pub(crate) mod schema;
 mod talk;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use domain::{AgentSpec, CallId};
 use serde_json::Value;
@@ -28,14 +28,15 @@ pub(crate) use rules::Contact;
 pub(crate) use talk::Talk;
 
 use crate::{
-    BoxFuture, Exporter, FilesSettings,
+    BoxFuture, Exporter, FilesSettings, NodeKey, Outward,
+    archive::{self, Archive, Discard, Upload},
     jobs::Handler,
     mail::{GatewayError, MailSettings, Sender},
     outbox::{Consumer, Published},
 };
 
 /// How the work after calls is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AfterSettings {
     /// The operator's model.
     pub analysis: AnalysisSettings,
@@ -44,7 +45,22 @@ pub struct AfterSettings {
     /// Where exports lie.
     pub files: FilesSettings,
     /// Where recordings lie.
-    pub recordings: PathBuf,
+    pub recordings: Archive,
+    /// What opens the credentials that agents name and leads to where those say; without it their analyses wait.
+    pub tenants: Option<(Outward, NodeKey)>,
+}
+
+impl Default for AfterSettings {
+    /// Without a model, without mail, with everything in `var`.
+    fn default() -> Self {
+        Self {
+            analysis: AnalysisSettings::default(),
+            mail: MailSettings::default(),
+            files: FilesSettings::default(),
+            recordings: Archive::from(std::path::PathBuf::from("var/recordings")),
+            tenants: None,
+        }
+    }
 }
 
 /// The handlers of the work after calls.
@@ -52,16 +68,24 @@ pub struct AfterSettings {
 /// # Errors
 /// Names the setting that cannot be used.
 pub fn after_call(settings: &AfterSettings) -> Result<Vec<Arc<dyn Handler>>, GatewayError> {
-    Ok(vec![
+    let mut handlers: Vec<Arc<dyn Handler>> = vec![
         Arc::new(Sender::new(&settings.mail)?),
-        Arc::new(Analyst::new(settings.analysis.clone())?),
+        Arc::new(Analyst::new(settings.analysis.clone(), settings.tenants.clone())?),
         Arc::new(Exporter::new(&settings.files)),
         Arc::new(Purge::new(settings.recordings.clone(), &settings.files)),
-    ])
+        Arc::new(Discard(settings.recordings.clone())),
+    ];
+    if settings.recordings.target().is_some() {
+        handlers.push(Arc::new(Upload(settings.recordings.clone())));
+    }
+    Ok(handlers)
 }
 
-/// The consumer that leaves an analysis for each call that was answered, and dates its recording.
-pub(crate) struct Ended;
+/// The consumer that leaves an analysis for each call that was answered, dates its recording, and leaves that one's way into the bucket.
+pub(crate) struct Ended {
+    /// Whether there is a bucket that recordings move to.
+    pub(crate) uploads: bool,
+}
 
 impl Consumer for Ended {
     fn name(&self) -> &'static str {
@@ -82,7 +106,12 @@ impl Consumer for Ended {
                     "call.ended" if published.event.data.get("answered_at").is_some_and(|at| !at.is_null()) => {
                         first(tx, call).await?;
                     }
-                    "call.recording.ready" => keep::date(tx, call).await?,
+                    "call.recording.ready" => {
+                        keep::date(tx, call).await?;
+                        if self.uploads {
+                            archive::leave(tx, &call.to_string()).await?;
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -11,6 +11,7 @@ use super::{
     schema,
     talk::Talk,
 };
+use crate::{CredentialError, NodeKey, Outward, Store, net};
 
 /// A model that says nothing for so long is asked again later.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,10 +48,24 @@ impl std::fmt::Debug for AnalysisSettings {
     }
 }
 
+/// Of a model's answer.
+const ANSWER: usize = 1 << 20;
+/// Where the models of an agent's own key are, unless its credential says otherwise.
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// How a model is reached.
+#[derive(Clone)]
+enum Door {
+    /// The operator's own.
+    Operator(reqwest::Client),
+    /// Where a tenant's credential says: guarded.
+    Tenant(Outward),
+}
+
 /// Where a model is asked.
 #[derive(Clone)]
 pub(crate) struct Model {
-    client: reqwest::Client,
+    door: Door,
     base_url: String,
     key: String,
     name: String,
@@ -65,22 +80,63 @@ pub(crate) struct Trouble {
 }
 
 impl Model {
-    /// The operator's model, under the agent's name for it. None without a key.
-    pub(crate) fn of(settings: &AnalysisSettings, client: &reqwest::Client, talk: &Talk) -> Option<Self> {
-        let own = talk.agent.analysis.llm.as_ref();
-        let provider = own.map_or(talk.agent.llm.provider.as_str(), |own| own.provider.as_str());
+    /// The model that an agent's own credential leads to, else the operator's under the agent's name for it. None: the rules speak.
+    pub(crate) async fn of(
+        settings: &AnalysisSettings,
+        client: &reqwest::Client,
+        tenants: Option<&(Outward, NodeKey)>,
+        store: &Store,
+        talk: &Talk,
+    ) -> Result<Option<Self>, Trouble> {
+        let (llm, own) = (&talk.agent.llm, talk.agent.analysis.llm.as_ref());
+        let provider = own.map_or(llm.provider.as_str(), |own| own.provider.as_str());
+        let credential = own.map_or(&llm.credential_id, |own| &own.credential_id).as_deref();
         // An agent without a model asked for none; other vendors' protocols are not spoken here.
-        if settings.key.is_empty() || provider == "flow" {
-            return None;
+        if provider == "flow" {
+            return Ok(None);
         }
-        let same = matches!(provider, "auto" | "openai" | "openai_compatible");
-        let named = own.map_or(&talk.agent.llm.model, |own| &own.model).clone().filter(|_| same);
-        Some(Self {
-            client: client.clone(),
-            base_url: settings.base_url.trim_end_matches('/').to_owned(),
-            key: settings.key.clone(),
-            name: named.unwrap_or_else(|| settings.model.clone()),
-        })
+        let spoken = matches!(provider, "auto" | "openai" | "openai_compatible");
+        let named = own.map_or(&llm.model, |own| &own.model).clone().filter(|_| spoken);
+        let name = named.unwrap_or_else(|| settings.model.clone());
+        if let Some(id) = credential.filter(|_| spoken) {
+            return Self::of_tenant(tenants, store, talk, id, provider, name).await.map(Some);
+        }
+        if settings.key.is_empty() {
+            return Ok(None);
+        }
+        let base_url = settings.base_url.trim_end_matches('/').to_owned();
+        Ok(Some(Self { door: Door::Operator(client.clone()), base_url, key: settings.key.clone(), name }))
+    }
+
+    /// With the tenant's own key, and with nobody else's: what it cannot open is not paid for by the operator.
+    async fn of_tenant(
+        tenants: Option<&(Outward, NodeKey)>,
+        store: &Store,
+        talk: &Talk,
+        id: &str,
+        provider: &str,
+        name: String,
+    ) -> Result<Self, Trouble> {
+        let trouble = |why: String, passing: bool| Trouble { why, passing };
+        let (outward, key) = tenants.ok_or_else(|| trouble("this node opens no credentials".into(), true))?;
+        let opened = store.open_credential(key, talk.tenant, id).await;
+        let opened = opened.map_err(|error| match error {
+            CredentialError::Sql(error) => trouble(format!("store: {error}"), true),
+            CredentialError::Seal(error) => trouble(error.to_string(), false),
+        })?;
+        let opened = opened.ok_or_else(|| trouble("the credential that the agent names is gone".into(), false))?;
+        let base_url = match (opened.base_url, provider) {
+            (Some(url), _) => url,
+            (None, "openai_compatible") => {
+                return Err(trouble(
+                    "openai_compatible needs a credential that says where the server is".into(),
+                    false,
+                ));
+            }
+            (None, _) => OPENAI.into(),
+        };
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Ok(Self { door: Door::Tenant(outward.clone()), base_url, key: opened.secret, name })
     }
 
     /// `openai/gpt-4.1-mini`
@@ -120,15 +176,24 @@ impl Model {
     async fn complete(&self, messages: &[Value]) -> Result<String, Trouble> {
         let passing = |why: String| Trouble { why, passing: true };
         let body = json!({"model": self.name, "messages": messages, "temperature": 0, "response_format": {"type": "json_object"}});
-        let request = self.client.post(format!("{}/chat/completions", self.base_url)).bearer_auth(&self.key);
+        let url = format!("{}/chat/completions", self.base_url);
+        let request = match &self.door {
+            Door::Operator(client) => client.post(url),
+            Door::Tenant(outward) => {
+                let refused = |error: crate::UrlRefused| Trouble { why: format!("model: {error}"), passing: false };
+                outward.request(reqwest::Method::POST, outward.guard().read(&url).map_err(refused)?)
+            }
+        };
         let answer = request
+            .bearer_auth(&self.key)
             .timeout(PATIENCE)
             .json(&body)
             .send()
             .await
             .map_err(|error| passing(format!("model: {}", error.without_url())))?;
         let status = answer.status();
-        let said: Value = answer.json().await.unwrap_or(Value::Null);
+        let said = net::body(answer, ANSWER).await.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        let said: Value = said.unwrap_or_default();
         if !status.is_success() {
             let message: String =
                 said["error"]["message"].as_str().unwrap_or("no reason given").chars().take(300).collect();

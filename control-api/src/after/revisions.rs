@@ -32,7 +32,7 @@ pub(crate) struct Wishes {
     pub(crate) schema: Option<Value>,
     /// In place of the agent's; at most 2000 characters.
     pub(crate) criterion: Option<String>,
-    /// `{provider,model?}` in place of the agent's; `{"provider":"flow"}` = by rules.
+    /// `{provider,model?,credential_id?}` in place of the agent's; `{"provider":"flow"}` = by rules.
     #[schema(value_type = Option<Object>)]
     pub(crate) llm: Option<Value>,
 }

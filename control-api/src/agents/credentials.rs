@@ -218,17 +218,29 @@ impl Store {
     ) -> Result<BTreeMap<String, Opened>, CredentialError> {
         let mut opened = BTreeMap::new();
         for id in named(agent) {
-            let row = sqlx::query("SELECT sealed, base_url FROM credentials WHERE id = $1 AND tenant_id = $2")
-                .bind(&id)
-                .bind(tenant.to_string())
-                .fetch_optional(self.pool())
-                .await?;
-            let Some(row) = row else { continue };
-            let secret = seal::open(key, (TABLE, &id, COLUMN), &row.try_get::<String, _>(0)?)?;
-            let secret = String::from_utf8(secret).map_err(|_| SealError::Foreign)?;
-            opened.insert(id, Opened { secret, base_url: row.try_get(1)? });
+            if let Some(found) = self.open_credential(key, tenant, &id).await? {
+                opened.insert(id, found);
+            }
         }
         Ok(opened)
+    }
+
+    /// One of them.
+    pub(crate) async fn open_credential(
+        &self,
+        key: &NodeKey,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<Option<Opened>, CredentialError> {
+        let row = sqlx::query("SELECT sealed, base_url FROM credentials WHERE id = $1 AND tenant_id = $2")
+            .bind(id.to_owned())
+            .bind(tenant.to_string())
+            .fetch_optional(self.pool())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let secret = seal::open(key, (TABLE, id, COLUMN), &row.try_get::<String, _>(0)?)?;
+        let secret = String::from_utf8(secret).map_err(|_| SealError::Foreign)?;
+        Ok(Some(Opened { secret, base_url: row.try_get(1)? }))
     }
 }
 

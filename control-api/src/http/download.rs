@@ -1,10 +1,5 @@
 //! Files over HTTP: signed links that need no other credential, and the bytes with ranges (RFC 9110 §14).
 
-use std::{
-    io::SeekFrom,
-    path::{Component, Path, PathBuf},
-};
-
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -12,21 +7,19 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt as _, AsyncSeekExt as _},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use super::{State, error::ApiError, wav::Side};
-use crate::{seal, time::now_ms};
+use crate::{
+    archive::{Flow, Media, NoMedia},
+    seal,
+    time::now_ms,
+};
 
 /// How long a signed link is good.
 pub(super) const LINK_MS: i64 = 15 * 60 * 1000;
-/// Read and sent at a time.
-const CHUNK: usize = 64 * 1024;
 
 /// What a signed link carries.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -47,7 +40,6 @@ pub(super) struct Target<'a> {
     pub(super) kind: &'static str,
     pub(super) tenant: &'a str,
     pub(super) id: &'a str,
-    pub(super) locator: &'a str,
     /// Which side of a stereo recording; "" = the file as it is.
     pub(super) side: &'a str,
 }
@@ -56,8 +48,9 @@ impl Target<'_> {
     /// The query of a link that is good until `expires`.
     pub(super) async fn sign(&self, state: &State, expires: i64) -> Result<String, ApiError> {
         let secret = state.app.store.secret().await?;
-        let Self { kind, tenant, id, locator, side } = self;
-        let message = format!("{kind}\n{tenant}\n{id}\n{locator}\n{side}\n{expires}");
+        // Not where it lies: that may change while the link is good.
+        let Self { kind, tenant, id, side } = self;
+        let message = format!("{kind}\n{tenant}\n{id}\n{side}\n{expires}");
         Ok(seal::hex(&seal::hmac(&secret, message.as_bytes())))
     }
 
@@ -74,22 +67,15 @@ pub(super) fn refused() -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "bad_signature", "the link is altered or no longer good")
 }
 
-/// The bytes of a file below a folder, or the part of them that is asked for.
+/// All bytes of something, or the part of them that is asked for.
 pub(super) async fn send(
-    folder: &Path,
+    mut media: Media,
     target: &Target<'_>,
     content_type: &str,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let path = below(folder, target.locator).ok_or_else(ApiError::not_found)?;
-    let missing = |error: std::io::Error| {
-        tracing::error!(kind = target.kind, id = target.id, %error, "file cannot be read");
-        ApiError::not_found()
-    };
-    let mut file = File::open(path).await.map_err(missing)?;
-    let whole = file.metadata().await.map_err(missing)?.len();
-    let side = side_of(&mut file, target.side, whole).await?;
-    let length = side.map_or(whole, Side::length);
+    let side = side_of(&mut media, target).await?;
+    let length = side.map_or(media.length(), Side::length);
     let asked = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let part = match range(asked, length) {
         Asked::Whole => None,
@@ -102,11 +88,8 @@ pub(super) async fn send(
     };
     let (first, size) = part.map_or((0, length), |(first, last)| (first, last - first + 1));
     let body = match side {
-        None => {
-            file.seek(SeekFrom::Start(first)).await.map_err(missing)?;
-            stream(file, size)
-        }
-        Some(side) => one_side(file, side, first, size),
+        None => whole(media.read(first, size).await.map_err(|fault| no_media(target, fault))?),
+        Some(side) => one_side(media, target, side, first, size).await?,
     };
     let mut response = Response::new(body);
     let into = response.headers_mut();
@@ -125,24 +108,25 @@ pub(super) async fn send(
     Ok(response)
 }
 
-/// The file as a body, read as fast as it is taken.
-fn stream(mut file: File, mut left: u64) -> Body {
+/// What a client is told of bytes that cannot be read; why is for the log.
+pub(super) fn no_media(target: &Target<'_>, fault: NoMedia) -> ApiError {
+    tracing::error!(kind = target.kind, id = target.id, %fault, "bytes cannot be read");
+    match fault {
+        NoMedia::Absent | NoMedia::NoBucket | NoMedia::Io(_) => ApiError::not_found(),
+        NoMedia::Bucket(_) => {
+            let message = "the object store does not answer as it should; try again";
+            ApiError::new(StatusCode::BAD_GATEWAY, "vendor_failed", message).retry_after(5)
+        }
+    }
+}
+
+/// What flows as a body, read as fast as it is taken.
+fn whole(mut flow: Flow) -> Body {
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(2);
     tokio::spawn(async move {
-        while left > 0 {
-            let mut chunk = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK))];
-            let read = match file.read(&mut chunk).await {
-                // Shorter than its length says: the connection is cut rather than padded.
-                Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => {
-                    chunk.truncate(n);
-                    left -= n as u64;
-                    Ok(Bytes::from(chunk))
-                }
-                Err(error) => Err(error),
-            };
-            let failed = read.is_err();
-            if sender.send(read).await.is_err() || failed {
+        while let Some(piece) = flow.next().await {
+            let failed = piece.is_err();
+            if sender.send(piece).await.is_err() || failed {
                 return;
             }
         }
@@ -150,64 +134,71 @@ fn stream(mut file: File, mut left: u64) -> Body {
     Body::from_stream(ReceiverStream::new(receiver))
 }
 
-async fn side_of(file: &mut File, name: &str, length: u64) -> Result<Option<Side>, ApiError> {
-    let right = match name {
+async fn side_of(media: &mut Media, target: &Target<'_>) -> Result<Option<Side>, ApiError> {
+    let right = match target.side {
         "" => return Ok(None),
         side => side == "agent",
     };
-    let mut header = [0; 44];
-    let read = file.read_exact(&mut header).await.is_ok();
-    let side = Side::of(&header, length, right).filter(|_| read);
+    let header = media.head::<44>().await.map_err(|fault| no_media(target, fault))?;
+    let side = header.and_then(|header| Side::of(&header, media.length(), right));
     side.map(Some).ok_or_else(|| {
         ApiError::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", "the recording has no two sides").at("channel")
     })
 }
 
 /// One side of a stereo file, from a byte of the mono file on.
-fn one_side(mut file: File, side: Side, mut at: u64, mut left: u64) -> Body {
+async fn one_side(
+    mut media: Media,
+    target: &Target<'_>,
+    side: Side,
+    mut at: u64,
+    mut left: u64,
+) -> Result<Body, ApiError> {
+    let header = side.header();
+    let head = header.get(usize::try_from(at).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let head = Bytes::copy_from_slice(&head[..head.len().min(usize::try_from(left).unwrap_or(usize::MAX))]);
+    at += head.len() as u64;
+    left -= head.len() as u64;
+    let flow = match left {
+        0 => None,
+        left => {
+            let (place, skip) = Side::place(at);
+            let stereo = (left + skip as u64).div_ceil(2) * 4;
+            let flow = media.read(place, stereo).await.map_err(|fault| no_media(target, fault))?;
+            Some((flow, skip))
+        }
+    };
     let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(2);
     tokio::spawn(async move {
-        let header = side.header();
-        if let Some(head) = header.get(usize::try_from(at).unwrap_or(usize::MAX)..) {
-            let head = &head[..head.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-            at += head.len() as u64;
-            left -= head.len() as u64;
-            if sender.send(Ok(Bytes::copy_from_slice(head))).await.is_err() || left == 0 {
-                return;
-            }
-        }
-        let (place, mut skip) = Side::place(at);
-        if let Err(error) = file.seek(SeekFrom::Start(place)).await {
-            let _ = sender.send(Err(error)).await;
+        if !head.is_empty() && sender.send(Ok(head)).await.is_err() {
             return;
         }
-        while left > 0 {
-            let wanted = usize::try_from((left + skip as u64).div_ceil(2) * 4).unwrap_or(CHUNK).min(CHUNK);
-            let mut stereo = vec![0; wanted];
-            let cut = match file.read_exact(&mut stereo).await {
-                Ok(_) => {
-                    let mut mono = side.cut(&stereo);
-                    mono.drain(..skip);
-                    mono.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                    (skip, left) = (0, left - mono.len() as u64);
-                    Ok(Bytes::from(mono))
+        let Some((mut flow, mut skip)) = flow else { return };
+        // Pieces end anywhere; what is left of a frame waits for the rest of it.
+        let mut stereo = Vec::new();
+        while let Some(piece) = flow.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    let _ = sender.send(Err(error)).await;
+                    return;
                 }
-                Err(error) => Err(error),
             };
-            let failed = cut.is_err();
-            if sender.send(cut).await.is_err() || failed {
+            stereo.extend_from_slice(&piece);
+            let frames = stereo.len() / 4 * 4;
+            let mut mono = side.cut(&stereo[..frames]);
+            stereo.drain(..frames);
+            let skipped = skip.min(mono.len());
+            mono.drain(..skipped);
+            skip -= skipped;
+            mono.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= mono.len() as u64;
+            if !mono.is_empty() && sender.send(Ok(Bytes::from(mono))).await.is_err() {
                 return;
             }
         }
     });
-    Body::from_stream(ReceiverStream::new(receiver))
-}
-
-/// The file of a locator, which never leads out of the folder.
-pub(crate) fn below(folder: &Path, locator: &str) -> Option<PathBuf> {
-    let locator = Path::new(locator);
-    let inside = locator.components().all(|part| matches!(part, Component::Normal(_)));
-    (inside && !locator.as_os_str().is_empty()).then(|| folder.join(locator))
+    Ok(Body::from_stream(ReceiverStream::new(receiver)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -253,14 +244,5 @@ mod tests {
             assert_eq!(range(Some(odd), 100), Asked::Whole, "{odd}");
         }
         assert_eq!(range(Some("bytes=0-"), 0), Asked::Unsatisfiable);
-    }
-
-    #[test]
-    fn a_locator_stays_in_its_folder() {
-        let folder = Path::new("/var/lib/x");
-        assert_eq!(below(folder, "2026/a.wav"), Some("/var/lib/x/2026/a.wav".into()));
-        for escape in ["../a.wav", "/etc/passwd", "a/../../b", ""] {
-            assert_eq!(below(folder, escape), None, "{escape}");
-        }
     }
 }

@@ -19,7 +19,7 @@ mod rate;
 mod routes;
 mod wav;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -36,12 +36,11 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use actor::Actor;
-pub(crate) use download::below;
 pub(crate) use error::ApiError;
 
 use crate::{
     AgentCheck, Cashier, Hub, Journal, NodeInfo, NodeKey, Settings, Shelves, Store, StoreDirectory, Switchboard,
-    ToolClient, WebhookSender, auth::Auth, routing::carrier::Carriers,
+    ToolClient, WebhookSender, archive::Archive, auth::Auth, routing::carrier::Carriers,
 };
 
 /// What the routes work with.
@@ -55,8 +54,8 @@ pub struct App {
     pub directory: StoreDirectory,
     /// The running node.
     pub switchboard: Arc<dyn Switchboard>,
-    /// Folder below which recordings lie.
-    pub recordings: PathBuf,
+    /// Where recordings lie.
+    pub recordings: Archive,
     /// Where events are watched.
     pub hub: Hub,
     /// Which node this is.

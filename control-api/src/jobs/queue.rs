@@ -16,21 +16,24 @@ pub(super) const LOCK_MS: i64 = 60_000;
 const FIRST_PAUSE_MS: i64 = 5_000;
 const LONGEST_PAUSE_MS: i64 = 3_600_000;
 
-/// Takes up to `limit` due jobs of these kinds.
+/// Takes up to `limit` due jobs of these kinds that this node may do.
 pub(super) async fn claim(
     store: &Store,
     worker: &str,
+    node: &str,
     kinds: &[&'static str],
     now_ms: i64,
     limit: i64,
 ) -> Result<Vec<Job>, sqlx::Error> {
-    let due = |now: usize, first: usize| {
-        let names = (first..first + kinds.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
-        format!("state IN ('queued','running') AND run_at <= ${now} AND locked_until < ${now} AND kind IN ({names})")
+    let due = |now: usize, node: usize| {
+        let names = (1..=kinds.len()).map(|n| format!("${}", node + n)).collect::<Vec<_>>().join(", ");
+        format!(
+            "state IN ('queued','running') AND run_at <= ${now} AND locked_until < ${now} AND (node IS NULL OR node = ${node}) AND kind IN ({names})"
+        )
     };
     // A look without the writer's lock first: most looks find nothing.
     let sql = format!("SELECT id FROM jobs WHERE {} LIMIT 1", due(1, 2));
-    let mut look = sqlx::query(AssertSqlSafe(sql)).bind(now_ms);
+    let mut look = sqlx::query(AssertSqlSafe(sql)).bind(now_ms).bind(storable(node));
     for kind in kinds {
         look = look.bind(*kind);
     }
@@ -43,8 +46,12 @@ pub(super) async fn claim(
          WHERE id IN (SELECT id FROM jobs WHERE {due} ORDER BY run_at, id LIMIT $4) AND {due}
          RETURNING id, tenant_id, kind, dedupe_key, payload, attempts, max_attempts"
     );
-    let mut query =
-        sqlx::query(AssertSqlSafe(sql)).bind(worker.to_owned()).bind(now_ms + LOCK_MS).bind(now_ms).bind(limit);
+    let mut query = sqlx::query(AssertSqlSafe(sql))
+        .bind(worker.to_owned())
+        .bind(now_ms + LOCK_MS)
+        .bind(now_ms)
+        .bind(limit)
+        .bind(storable(node));
     for kind in kinds {
         query = query.bind(*kind);
     }
@@ -120,6 +127,21 @@ pub(super) async fn release(store: &Store, worker: &str) -> Result<(), sqlx::Err
     .execute(store.pool())
     .await
     .map(drop)
+}
+
+/// Frees what no worker holds on to any more; who claims would find it anyway. Returns how many there were.
+pub(crate) async fn free(store: &Store, now_ms: i64) -> Result<u64, sqlx::Error> {
+    let freed = sqlx::query(
+        "UPDATE jobs SET state = 'queued', locked_until = 0, locked_by = NULL WHERE state = 'running' AND locked_until < $1",
+    )
+    .bind(now_ms)
+    .execute(store.pool())
+    .await?
+    .rows_affected();
+    if freed > 0 {
+        store.ring();
+    }
+    Ok(freed)
 }
 
 /// 5 s, 10 s, 20 s … 1 h, each ± 20 %.

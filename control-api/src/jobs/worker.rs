@@ -79,6 +79,7 @@ pub trait Handler: Send + Sync {
 pub(crate) struct Workers {
     context: Context,
     handlers: BTreeMap<&'static str, Arc<dyn Handler>>,
+    node: String,
     name: String,
 }
 
@@ -92,7 +93,7 @@ impl Workers {
     pub(crate) fn new(context: Context, node: &str, handlers: Vec<Arc<dyn Handler>>) -> Self {
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         // A run of its own name: what an earlier run claimed is not ours.
-        Self { context, handlers, name: format!("{node}/{}", fresh_id()) }
+        Self { context, handlers, node: node.to_owned(), name: format!("{node}/{}", fresh_id()) }
     }
 
     /// Works until told to stop, then lets what runs finish; what is aborted meanwhile is given back.
@@ -111,7 +112,7 @@ impl Workers {
             let kinds: Vec<_> = ready.map(|handler| handler.kind()).collect();
             if free > 0 && !kinds.is_empty() {
                 let now = workers.context.clock.now_ms();
-                match queue::claim(&store, &workers.name, &kinds, now, free as i64).await {
+                match queue::claim(&store, &workers.name, &workers.node, &kinds, now, free as i64).await {
                     Ok(jobs) => {
                         for job in jobs {
                             running.spawn(Arc::clone(&workers).one(job));

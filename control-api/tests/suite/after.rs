@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use control_api::{
-    AfterSettings, AnalysisSettings, Background, BackgroundSettings, Clock, Entry, MailSettings, SmtpTls, after_call,
-    now_ms,
+    AfterSettings, AnalysisSettings, Background, BackgroundSettings, Clock, Entry, Guard, MailSettings, SmtpTls,
+    WebhookSender, after_call, now_ms,
 };
 use domain::{CallId, Direction, EndedReason, Speaker, Status, Turn};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use vendor_sim::{Fault, Knobs, OpenAi, Reply, SmtpSink};
 
 use crate::{
     db::{Db, on_both},
-    fake::{Client, call_id, conversation, ended, new_call, status},
+    fake::{Client, call_id, conversation, ended, new_call, seal_key, sender, status},
     invariants,
     mail::until,
 };
@@ -168,6 +168,54 @@ on_both! {
         until(&db, "SELECT COUNT(*) FROM jobs WHERE kind = 'call.analyze' AND state = 'queued' AND last_error LIKE 'model: 503%'", 1).await;
         ahead.store(3_600_000, Ordering::Relaxed);
         until(&db, "SELECT COUNT(*) FROM call_analyses WHERE engine = 'openai_compatible/small'", 1).await;
+    }
+
+    async fn an_analysis_uses_the_credential_that_the_agent_names(db) {
+        let answer = json!({"summary": "s", "key_points": [], "topics": [], "sentiment": "neutral", "sentiment_score": 0, "action_items": [], "highlights": [], "success": null, "success_reason": ""}).to_string();
+        let theirs = OpenAi::start(Knobs { key: Some("sk-own-0123456789".into()), default_reply: answer.clone(), ..Knobs::default() }).await.unwrap();
+        let ours = OpenAi::start(Knobs { key: Some("sk-test".into()), default_reply: answer, ..Knobs::default() }).await.unwrap();
+        let client = Client::new(&db);
+        let made = client.post("/api/v1/credentials", json!({"provider": "openai_compatible", "name": "own", "secret": "sk-own-0123456789", "base_url": theirs.http()})).await.json();
+        let id = made["id"].as_str().unwrap().to_owned();
+        let settings = AfterSettings { tenants: Some((sender().outward().clone(), seal_key())), ..model(ours.http()) };
+        let (_background, _) = start(&db, &settings).await;
+        // The block of the analysis, or without one that of the conversation.
+        for agent in [
+            json!({"name": "x", "analysis": {"llm": {"provider": "openai_compatible", "model": "deep", "credential_id": id}}}),
+            json!({"name": "x", "llm": {"provider": "openai_compatible", "model": "deep", "credential_id": id}}),
+        ] {
+            talk(&db, &agent, &["A: Hello?", "C: i need help"]);
+        }
+        until(&db, "SELECT COUNT(*) FROM call_analyses WHERE engine = 'openai_compatible/deep' AND error IS NULL", 2).await;
+        assert_eq!((theirs.connections(), ours.connections()), (2, 0));
+        assert_eq!(theirs.seen()[0]["model"], "deep");
+        // One that is gone is not paid for by the operator; the rules say what they can.
+        let gone = talk(&db, &json!({"name": "x", "llm": {"provider": "openai", "credential_id": "0193481e-7a10-7000-8000-0000000000c1"}}), &["A: Hello?", "C: i need help"]);
+        until(&db, "SELECT COUNT(*) FROM call_analyses WHERE engine = 'rules' AND error LIKE '%is gone%'", 1).await;
+        assert_eq!(ours.connections(), 0);
+        // A further analysis may name one, if it exists and who asks may set it.
+        let path = format!("/api/v1/calls/{gone}/analyze");
+        let wish = json!({"llm": {"provider": "openai_compatible", "model": "deep", "credential_id": id}});
+        let unknown = json!({"llm": {"provider": "openai", "credential_id": "0193481e-7a10-7000-8000-0000000000c1"}});
+        assert_eq!(client.post(&path, unknown).await.error(), (400, "validation_failed".into(), Some("llm.credential_id".into())));
+        let weak = client.post("/api/v1/api-keys", json!({"name": "w", "scopes": ["calls:write", "calls:read"]})).await.json();
+        let weak = Client { key: weak["key"].as_str().unwrap().into(), ..Client::new(&db) };
+        assert_eq!(weak.post(&path, wish.clone()).await.error().1, "missing_scope");
+        assert_eq!(client.post(&path, wish).await.status, 202);
+        until(&db, "SELECT COUNT(*) FROM call_analyses WHERE engine = 'openai_compatible/deep'", 3).await;
+        invariants::hold(&db).await;
+    }
+
+    async fn a_tenant_s_own_model_is_looked_for_in_public_only(db) {
+        let client = Client::new(&db);
+        let theirs = OpenAi::start(Knobs::default()).await.unwrap();
+        let made = client.post("/api/v1/credentials", json!({"provider": "openai_compatible", "name": "own", "secret": "sk-own-0123456789", "base_url": theirs.http()})).await.json();
+        let strict = WebhookSender::new(Guard::new(false)).unwrap();
+        let settings = AfterSettings { tenants: Some((strict.outward().clone(), seal_key())), ..AfterSettings::default() };
+        let (_background, _) = start(&db, &settings).await;
+        talk(&db, &json!({"name": "x", "llm": {"provider": "openai_compatible", "credential_id": made["id"]}}), &["A: Hello?", "C: i need help"]);
+        until(&db, "SELECT COUNT(*) FROM call_analyses WHERE engine = 'rules' AND error LIKE 'model: %'", 1).await;
+        assert_eq!(theirs.connections(), 0);
     }
 
     async fn a_caller_becomes_one_lead_and_gets_one_follow_up(db) {

@@ -11,8 +11,9 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use control_api::{
-    AgentCheck, App, Ask, AskRefused, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry, Found, Guard,
-    Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, Settings, Shelves, StoreDirectory,
+    AgentCheck, App, Archive, Ask, AskRefused, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry,
+    Found, Guard, Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, Settings, Shelves,
+    StoreDirectory,
     Switchboard, ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
@@ -308,7 +309,12 @@ impl Client {
     }
 
     pub(crate) fn with(db: &Db, hub: &Hub, settings: Settings) -> Self {
-        Self::build(db, hub, settings, sender())
+        Self::build(db, hub, settings, sender(), db.folder.join("recordings").into())
+    }
+
+    /// Of a node whose recordings lie elsewhere too.
+    pub(crate) fn keeping(db: &Db, archive: Archive) -> Self {
+        Self::build(db, &Hub::new(0), Settings::default(), sender(), archive)
     }
 
     /// Of a node whose operator lets no request of a tenant go to the node itself.
@@ -317,10 +323,10 @@ impl Client {
     }
 
     pub(crate) fn sending(db: &Db, hub: &Hub, sender: WebhookSender) -> Self {
-        Self::build(db, hub, Settings::default(), sender)
+        Self::build(db, hub, Settings::default(), sender, db.folder.join("recordings").into())
     }
 
-    fn build(db: &Db, hub: &Hub, settings: Settings, sender: WebhookSender) -> Self {
+    fn build(db: &Db, hub: &Hub, settings: Settings, sender: WebhookSender, archive: Archive) -> Self {
         let directory = StoreDirectory::new(db.store.clone(), vec!["127.0.0.0/8".parse().unwrap()]);
         let board = Arc::new(Fake {
             journal: db.journal.clone(),
@@ -338,7 +344,7 @@ impl Client {
             journal: db.journal.clone(),
             directory,
             switchboard: board.clone(),
-            recordings: db.folder.join("recordings"),
+            recordings: archive,
             hub: hub.clone(),
             node: node_info("n1"),
             sender,

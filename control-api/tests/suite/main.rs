@@ -5,6 +5,7 @@ mod accounts;
 mod after;
 mod agents;
 mod analytics;
+mod archive;
 mod billing;
 mod bus;
 mod calls;

@@ -129,7 +129,7 @@ on_both! {
 
     async fn a_recording_goes_at_its_date_or_when_it_is_deleted(db) {
         let client = Client::new(&db);
-        let settings = AfterSettings { recordings: db.folder.join("recordings"), files: control_api::FilesSettings { dir: db.folder.join("files") }, ..AfterSettings::default() };
+        let settings = AfterSettings { recordings: db.folder.join("recordings").into(), files: control_api::FilesSettings { dir: db.folder.join("files") }, ..AfterSettings::default() };
         std::fs::create_dir_all(db.folder.join("recordings/2026/11")).unwrap();
         let file = |name: &str| db.folder.join("recordings/2026/11").join(name);
         let made = |name: &str, agent: serde_json::Value| {

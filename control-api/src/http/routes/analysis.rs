@@ -81,6 +81,13 @@ pub(crate) async fn analyze(
         return Err(ApiError::conflict("call_active", "a call is analysed when it is over"));
     }
     check(&wishes)?;
+    if let Some(credential) = wishes.llm.as_ref().and_then(|llm| llm["credential_id"].as_str()) {
+        // As for an agent that names one.
+        actor.needs("agents:write")?;
+        if state.app.store.credential(actor.tenant, credential).await?.is_none() {
+            return Err(ApiError::invalid("llm.credential_id", "there is no such credential"));
+        }
+    }
     let revision = after::ask(&state.app.store, actor.tenant, id, &wishes).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"revision": revision}))).into_response())
 }

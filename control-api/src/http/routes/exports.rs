@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{calls::ListQuery, leads::check_filter};
 use crate::{
+    archive::Media,
     audit,
     files::{
         self, FileRow,
@@ -26,7 +27,7 @@ use crate::{
         State,
         actor::Actor,
         body,
-        download::{self, LINK_MS, SignedQuery, Target},
+        download::{self, LINK_MS, SignedQuery, Target, no_media},
         error::{ApiError, ErrorEnvelope},
         ids::Id,
         query::{self, NoParameters, Query},
@@ -236,9 +237,11 @@ pub(crate) async fn content(
     if row.expires_at < now_ms() {
         return Err(ApiError::new(StatusCode::GONE, "gone", "the file is past its seven days"));
     }
-    download::send(&state.app.settings.files.dir, &target(&row, &tenant), &row.content_type, &headers).await
+    let target = target(&row, &tenant);
+    let media = Media::file(&state.app.settings.files.dir, row.locator.as_deref().unwrap_or_default()).await;
+    download::send(media.map_err(|fault| no_media(&target, fault))?, &target, &row.content_type, &headers).await
 }
 
 fn target<'a>(row: &'a FileRow, tenant: &'a str) -> Target<'a> {
-    Target { kind: "file", tenant, id: &row.id, locator: row.locator.as_deref().unwrap_or_default(), side: "" }
+    Target { kind: "file", tenant, id: &row.id, side: "" }
 }

@@ -13,11 +13,13 @@ use utoipa::IntoParams;
 
 use super::calls::find;
 use crate::{
-    after, audit,
+    after,
+    archive::{self, NoMedia},
+    audit,
     http::{
         State,
         actor::Actor,
-        download::{self, LINK_MS, SignedQuery, Target},
+        download::{self, LINK_MS, SignedQuery, Target, no_media},
         error::{ApiError, ErrorEnvelope},
         ids::Id,
         query::{NoParameters, Query},
@@ -45,7 +47,8 @@ pub(crate) struct RecordingQuery {
     params(("id" = String, Path, description = "The call"), RecordingQuery), security(("bearer" = []), ("api_key" = [])),
     responses((status = 200, body = Recording), (status = 202, description = "still being written"),
         (status = 206, description = "a part, with Accept: audio/* and Range"), (status = 401, body = ErrorEnvelope),
-        (status = 404, body = ErrorEnvelope), (status = 410, body = ErrorEnvelope), (status = 416, body = ErrorEnvelope)))]
+        (status = 404, body = ErrorEnvelope), (status = 410, body = ErrorEnvelope), (status = 416, body = ErrorEnvelope),
+        (status = 502, body = ErrorEnvelope, description = "`vendor_failed`: the object store does not answer")))]
 pub(crate) async fn recording(
     Extract(state): Extract<State>,
     actor: Actor,
@@ -64,9 +67,7 @@ pub(crate) async fn recording(
         "ready" if is_past(&row) => return Err(gone()),
         "ready" => {}
         "writing" | "stored" => {
-            return Ok(
-                (StatusCode::ACCEPTED, [(header::RETRY_AFTER, "1")], Json(json!({"state": row.state}))).into_response()
-            );
+            return Ok(not_yet(&row.state));
         }
         "deleted" => return Err(gone()),
         _ => return Err(ApiError::not_found()),
@@ -81,7 +82,7 @@ pub(crate) async fn recording(
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", message).at("channel"));
     }
     if wants_audio(&headers) {
-        return download::send(&state.app.recordings, &target(&row, side), content_type(&row), &headers).await;
+        return bytes(&state, row, side, &headers).await;
     }
     let expires = now_ms() + LINK_MS;
     let signature = target(&row, side).sign(&state, expires).await?;
@@ -108,7 +109,9 @@ pub(crate) async fn recording(
 #[utoipa::path(get, path = "/api/v1/recordings/{id}", tag = "calls", operation_id = "downloadRecording",
     params(("id" = String, Path, description = "The recording"), SignedQuery),
     responses((status = 200, content_type = "audio/wav", body = Vec<u8>), (status = 206, description = "a part, with Range"),
-        (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope), (status = 410, body = ErrorEnvelope)))]
+        (status = 202, description = "still on its way from the node that recorded it"), (status = 403, body = ErrorEnvelope),
+        (status = 404, body = ErrorEnvelope), (status = 410, body = ErrorEnvelope),
+        (status = 502, body = ErrorEnvelope, description = "`vendor_failed`: the object store does not answer")))]
 pub(crate) async fn signed(
     Extract(state): Extract<State>,
     Id(id): Id<RecordingId>,
@@ -122,7 +125,7 @@ pub(crate) async fn signed(
     if row.state == "deleted" || is_past(&row) {
         return Err(gone());
     }
-    download::send(&state.app.recordings, &target(&row, side), content_type(&row), &headers).await
+    bytes(&state, row, side, &headers).await
 }
 
 /// Deletes the recording of an ended call for good.
@@ -149,6 +152,31 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The bytes, wherever they lie by now.
+async fn bytes(state: &State, row: RecordingRow, side: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let mut media = state.app.recordings.media(&row.locator, row.bytes).await;
+    if matches!(media, Err(NoMedia::Absent)) {
+        // It may have gone to the bucket since the row was read.
+        let now = state.app.store.recording(&row.id).await?.ok_or_else(ApiError::not_found)?;
+        if now.state == "deleted" {
+            return Err(gone());
+        }
+        if now.locator != row.locator {
+            media = state.app.recordings.media(&now.locator, now.bytes).await;
+        } else if archive::is_pending(&state.app.store, &row.id).await? {
+            // Another node has it, and will move it.
+            return Ok(not_yet("stored"));
+        }
+    }
+    let target = target(&row, side);
+    let media = media.map_err(|fault| no_media(&target, fault))?;
+    download::send(media, &target, content_type(&row), headers).await
+}
+
+fn not_yet(state: &str) -> Response {
+    (StatusCode::ACCEPTED, [(header::RETRY_AFTER, "1")], Json(json!({"state": state}))).into_response()
+}
+
 fn is_past(row: &RecordingRow) -> bool {
     row.expires_at.is_some_and(|at| at <= now_ms())
 }
@@ -168,7 +196,7 @@ fn gone() -> ApiError {
 }
 
 fn target<'a>(row: &'a RecordingRow, side: &'a str) -> Target<'a> {
-    Target { kind: "recording", tenant: &row.tenant, id: &row.id, locator: &row.locator, side }
+    Target { kind: "recording", tenant: &row.tenant, id: &row.id, side }
 }
 
 fn content_type(row: &RecordingRow) -> &'static str {

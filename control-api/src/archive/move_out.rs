@@ -1,0 +1,226 @@
+//! The way into the bucket, by jobs: `recording.upload` on the node that has the file, `recording.discard` on any.
+//!
+//! The file goes when the bucket has it, whole, and the row says so. A node that dies anywhere between leaves a job that finds out how
+//! far things are.
+
+use std::path::Path;
+
+use md5::Digest as _;
+use serde_json::json;
+use sqlx::{AnyConnection, Row as _};
+
+use super::{Archive, BucketFault, SCHEME, bucket::Sums, is_remote};
+use crate::{
+    BoxFuture, Store,
+    jobs::{Context, Fault, Handler, Job, NewJob, Terms, enqueue_on},
+    time::now_ms,
+};
+
+const UPLOAD: &str = "recording.upload";
+const DISCARD: &str = "recording.discard";
+/// With an hour between the later ones, more than a week: a bucket that is away for so long is missed by somebody.
+const ATTEMPTS: i64 = 200;
+/// Rows that are looked at in one go.
+const ROWS: i64 = 500;
+
+/// Leaves the upload of a call's finished recordings to the node whose call it was.
+pub(crate) async fn leave(tx: &mut AnyConnection, call: &str) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT r.id, r.locator, c.node_id FROM recordings r JOIN calls c ON c.id = r.call_id
+         WHERE r.call_id = $1 AND r.state = 'ready' AND c.node_id IS NOT NULL",
+    )
+    .bind(call.to_owned())
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in rows {
+        let (id, locator, node): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if !is_remote(&locator) {
+            enqueue_on(tx, upload(&id, &locator), Terms { node: Some(&node), attempts: ATTEMPTS }).await?;
+        }
+    }
+    Ok(())
+}
+
+fn upload(id: &str, locator: &str) -> NewJob {
+    NewJob {
+        tenant: None,
+        kind: UPLOAD,
+        dedupe_key: format!("{UPLOAD}:{id}"),
+        payload: json!({"recording_id": id, "locator": locator}),
+        run_at_ms: now_ms(),
+    }
+}
+
+/// Whether a recording is still to be moved by the node that has it.
+pub(crate) async fn is_pending(store: &Store, recording: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("SELECT id FROM jobs WHERE dedupe_key = $1 AND state IN ('queued','running')")
+        .bind(format!("{UPLOAD}:{recording}"))
+        .fetch_optional(store.pool())
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Takes charge of every finished recording whose file lies on this node: those of the time before there was a bucket, those whose
+/// upload was given up, and those of a node that had another name.
+pub(crate) async fn adopt(store: &Store, archive: &Archive, node: &str) -> Result<u64, sqlx::Error> {
+    let (mut last, mut adopted) = (String::new(), 0);
+    loop {
+        let rows = sqlx::query(
+            "SELECT id, locator FROM recordings WHERE id > $1 AND state = 'ready' AND locator NOT LIKE $2 ORDER BY id LIMIT $3",
+        )
+        .bind(last.clone())
+        .bind(format!("{SCHEME}%"))
+        .bind(ROWS)
+        .fetch_all(store.pool())
+        .await?;
+        if rows.is_empty() {
+            return Ok(adopted);
+        }
+        for row in &rows {
+            let (id, locator): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            last.clone_from(&id);
+            let Some(path) = archive.file(&locator) else { continue };
+            if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
+                continue;
+            }
+            let mut tx = store.begin().await?;
+            let taken = match enqueue_on(&mut tx, upload(&id, &locator), Terms { node: Some(node), attempts: ATTEMPTS }).await? {
+                true => 1,
+                false => sqlx::query(
+                    "UPDATE jobs SET node = $1, state = 'queued', attempts = 0, run_at = $2, finished_at = NULL
+                     WHERE dedupe_key = $3 AND (state IN ('dead','done') OR (state = 'queued' AND (node IS NULL OR node <> $1)))",
+                )
+                .bind(node.to_owned())
+                .bind(now_ms())
+                .bind(format!("{UPLOAD}:{id}"))
+                .execute(&mut *tx)
+                .await?
+                .rows_affected(),
+            };
+            tx.commit().await?;
+            adopted += taken;
+        }
+        store.ring();
+    }
+}
+
+/// Leaves the deletion of an object, in the transaction whose row says that it is deleted.
+pub(crate) async fn discard(tx: &mut AnyConnection, locator: &str) -> Result<(), sqlx::Error> {
+    let job = NewJob {
+        tenant: None,
+        kind: DISCARD,
+        dedupe_key: format!("{DISCARD}:{locator}"),
+        payload: json!({"locator": locator}),
+        run_at_ms: now_ms(),
+    };
+    enqueue_on(tx, job, Terms { node: None, attempts: ATTEMPTS }).await.map(drop)
+}
+
+/// Moves a recording into the bucket.
+#[derive(Clone, Debug)]
+pub struct Upload(pub(crate) Archive);
+
+impl Handler for Upload {
+    fn kind(&self) -> &'static str {
+        UPLOAD
+    }
+
+    fn run<'a>(&'a self, context: &'a Context, job: &'a Job) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let (Some(id), Some(local)) = (job.payload["recording_id"].as_str(), job.payload["locator"].as_str())
+            else {
+                return Err(Fault::Never("no recording named".into()));
+            };
+            let Some(bucket) = self.0.target() else {
+                return Err(Fault::Again("recordings stay where they are".into()));
+            };
+            let Some(path) = self.0.file(local) else { return Err(Fault::Never("the file lies outside".into())) };
+            let Some(row) = context.store.recording(id).await? else {
+                // The call itself is past its retention; where the object would be is known no more, and it was deleted before.
+                super::remove(&path).await;
+                return Ok(());
+            };
+            let remote = bucket.locator(&row.tenant, id);
+            if row.state == "ready" && row.locator == local {
+                let sums = sums(&path).await?;
+                if Some(sums.bytes) != row.bytes.and_then(|bytes| u64::try_from(bytes).ok())
+                    || row.sha256.as_deref() != Some(sums.sha256.as_str())
+                {
+                    return Err(Fault::Never("the file is not what was recorded; it stays where it is".into()));
+                }
+                bucket.put(&remote, &path, &sums).await.map_err(again)?;
+                sqlx::query("UPDATE recordings SET locator = $1 WHERE id = $2 AND locator = $3 AND state = 'ready'")
+                    .bind(&remote)
+                    .bind(id)
+                    .bind(local)
+                    .execute(context.store.pool())
+                    .await?;
+            }
+            // What the row says now decides, whoever wrote it: it may have been deleted while the bytes were on their way.
+            let row = context.store.recording(id).await?;
+            if row.is_none_or(|row| row.state != "ready") {
+                bucket.delete(&remote).await.map_err(again)?;
+            }
+            super::remove(&path).await;
+            Ok(())
+        })
+    }
+}
+
+/// Deletes an object.
+#[derive(Clone, Debug)]
+pub struct Discard(pub(crate) Archive);
+
+impl Handler for Discard {
+    fn kind(&self) -> &'static str {
+        DISCARD
+    }
+
+    fn run<'a>(&'a self, _: &'a Context, job: &'a Job) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let locator = job.payload["locator"].as_str().unwrap_or_default();
+            match &self.0.bucket {
+                Some(bucket) => bucket.delete(locator).await.map_err(again),
+                None => Err(Fault::Again("no bucket is configured".into())),
+            }
+        })
+    }
+}
+
+fn again(fault: BucketFault) -> Fault {
+    Fault::Again(fault.to_string())
+}
+
+/// Length and checksums of a file, read on a thread that may block.
+async fn sums(path: &Path) -> Result<Sums, Fault> {
+    let path = path.to_owned();
+    let summed = tokio::task::spawn_blocking(move || {
+        use std::io::Read as _;
+        let mut file = std::fs::File::open(&path)?;
+        let (mut md5, mut sha256, mut bytes) = (md5::Md5::new(), sha2::Sha256::new(), 0_u64);
+        let mut piece = vec![0; super::CHUNK];
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            md5.update(&piece[..read]);
+            sha256.update(&piece[..read]);
+            bytes += read as u64;
+        }
+        Ok::<_, std::io::Error>(Sums {
+            bytes,
+            md5: md5.finalize().into(),
+            sha256: crate::seal::hex(&sha256.finalize()),
+        })
+    })
+    .await;
+    match summed {
+        Ok(Ok(sums)) => Ok(sums),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Fault::Never("the file is not on this node".into()))
+        }
+        Ok(Err(error)) => Err(Fault::Again(error.to_string())),
+        Err(error) => Err(Fault::Again(error.to_string())),
+    }
+}
