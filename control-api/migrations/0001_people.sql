@@ -127,6 +127,7 @@ CREATE TABLE api_keys (
     expires_at BIGINT,
     revoked_at BIGINT
 );
+CREATE INDEX api_keys_public ON api_keys (tenant_id) WHERE kind = 'public' AND revoked_at IS NULL;
 CREATE INDEX api_keys_tenant ON api_keys (tenant_id, created_at, id);
 
 CREATE TABLE audit_log (

@@ -129,6 +129,12 @@ pub(crate) async fn watch_others(
         }
     }
     // Again and again, so that a watcher that died half-way is finished for.
+    close_lost(store).await.map(drop)
+}
+
+/// Ends the calls of nodes that are lost; returns how many.
+pub(crate) async fn close_lost(store: &Store) -> Result<usize, sqlx::Error> {
+    let mut calls = 0;
     let left = sqlx::query(
         "SELECT DISTINCT n.id FROM nodes n JOIN calls c ON c.node_id = n.id WHERE n.state = 'gone' AND c.ended_at IS NULL",
     )
@@ -137,11 +143,14 @@ pub(crate) async fn watch_others(
     for row in left {
         let id: String = row.try_get(0)?;
         match store.close_calls_of(&id).await {
-            Ok(closed) => tracing::warn!(node = %id, closed, "calls of a lost node are closed"),
+            Ok(closed) => {
+                calls += closed;
+                tracing::warn!(node = %id, closed, "calls of a lost node are closed");
+            }
             Err(error) => tracing::warn!(node = %id, %error, "calls of a lost node cannot be closed, trying again"),
         }
     }
-    Ok(())
+    Ok(calls)
 }
 
 async fn declare_lost(store: &Store, node: &NodeRow, now_ms: i64) -> Result<(), sqlx::Error> {

@@ -242,18 +242,26 @@ async fn by_key(
     ip: Option<IpAddr>,
     request: RequestId,
 ) -> Result<Actor, ApiError> {
+    by_principal(&*principal(state, key).await?, origin, ip, request)
+}
+
+async fn principal(state: &State, key: &str) -> Result<Arc<Principal>, ApiError> {
     let hash = seal::sha256_hex(key.as_bytes());
-    let principal = match state.keys.get(&hash) {
-        Some(principal) => principal,
-        None => {
-            let principal = state.app.store.principal(&hash).await?.ok_or_else(ApiError::unauthenticated)?;
-            tracing::debug!(key = %principal.key, tenant = %principal.tenant, "key accepted");
-            let principal = Arc::new(principal);
-            state.keys.put(hash, Arc::clone(&principal));
-            principal
-        }
-    };
-    by_principal(&principal, origin, ip, request)
+    if let Some(principal) = state.keys.get(&hash) {
+        return Ok(principal);
+    }
+    let principal = state.app.store.principal(&hash).await?.ok_or_else(ApiError::unauthenticated)?;
+    tracing::debug!(key = %principal.key, tenant = %principal.tenant, "key accepted");
+    let principal = Arc::new(principal);
+    state.keys.put(hash, Arc::clone(&principal));
+    Ok(principal)
+}
+
+/// Whether a request bears a public key that names the page it comes from.
+pub(super) async fn is_key_of_page(state: &State, headers: &HeaderMap, origin: &str) -> bool {
+    let Some(key) = credential(headers).filter(|credential| credential.starts_with("st_")) else { return false };
+    let Ok(principal) = principal(state, key).await else { return false };
+    principal.origins.as_ref().is_some_and(|origins| origins.iter().any(|one| one == origin))
 }
 
 /// By a key that handed its name to something else: a ticket.

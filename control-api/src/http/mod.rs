@@ -5,6 +5,7 @@ mod answers;
 pub(crate) mod body;
 pub(crate) mod change;
 mod compat;
+mod cors;
 mod cursor;
 mod door;
 mod download;
@@ -19,16 +20,10 @@ mod rate;
 mod routes;
 mod wav;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    http::{HeaderName, HeaderValue, Method},
-    middleware,
-};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tower::Layer as _;
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
@@ -98,6 +93,7 @@ const BODY_LIMIT: usize = 1 << 20;
         (name = "events", description = "What happened, as it happens"),
         (name = "webhooks", description = "Where events are sent"),
         (name = "operations", description = "The node itself"),
+        (name = "later", description = "Paths of earlier products that this version does not serve: 501"),
     )
 )]
 struct Document;
@@ -173,6 +169,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::dispatch_rules::reload))
         .routes(routes!(routes::calls::list, routes::place::create))
         .routes(routes!(routes::calls::active))
+        .routes(routes!(routes::calls::transcripts))
         .routes(routes!(routes::calls::get, routes::calls::delete))
         .routes(routes!(routes::calls::end))
         .routes(routes!(routes::calls::cost))
@@ -249,6 +246,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::deliveries::retry))
         .merge(crate::agents::routes::all())
         .routes(routes!(routes::taken::bookings))
+        .routes(routes!(routes::taken::cancel))
         .routes(routes!(routes::taken::messages))
         .routes(routes!(routes::operations::health))
         .routes(routes!(routes::operations::ready))
@@ -256,6 +254,26 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::nodes::list))
         .routes(routes!(routes::nodes::status))
         .routes(routes!(routes::nodes::drain))
+        .routes(routes!(routes::watchdog::sweep))
+        .routes(routes!(routes::later::twilio_voice))
+        .routes(routes!(routes::later::twilio_voice_root))
+        .routes(routes!(routes::later::twilio_inbound))
+        .routes(routes!(routes::later::twilio_outbound))
+        .routes(routes!(routes::later::twilio_media))
+        .routes(routes!(routes::later::media_stream))
+        .routes(routes!(routes::later::stream))
+        .routes(routes!(routes::later::ultravox))
+        .routes(routes!(routes::later::referral_event))
+        .routes(routes!(routes::later::referrals))
+        .routes(routes!(routes::later::referral_links, routes::later::make_referral_link))
+        .routes(routes!(routes::later::affiliates))
+        .routes(routes!(routes::later::twilio_connect))
+        .routes(routes!(routes::later::twilio_status))
+        .routes(routes!(routes::later::token, routes::later::make_token))
+        .routes(routes!(routes::later::dispatch))
+        .routes(routes!(routes::later::calls))
+        .routes(routes!(routes::later::change_call))
+        .routes(routes!(routes::later::call_events))
         .routes(routes!(routes::docs::document))
         .routes(routes!(routes::docs::page))
 }
@@ -276,6 +294,7 @@ fn written(document: &utoipa::openapi::OpenApi) -> String {
 pub(crate) struct State {
     pub(crate) app: App,
     keys: Arc<actor::KeyCache>,
+    public: Arc<cors::PublicOrigins>,
     carriers: Carriers,
     limiter: Arc<rate::Limiter>,
     sockets: Arc<routes::ws::Seats>,
@@ -297,6 +316,7 @@ pub fn router(app: App) -> Router {
     let state = State {
         app,
         keys: Arc::default(),
+        public: Arc::default(),
         carriers,
         limiter: Arc::default(),
         sockets: Arc::default(),
@@ -310,31 +330,10 @@ pub fn router(app: App) -> Router {
         .fallback(|| async { error::ApiError::not_found() })
         .layer(middleware::from_fn_with_state(state.clone(), door::door))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(cors(&state.app.settings.http.cors_origins))
+        .layer(cors::layer(&state))
         .with_state(state.clone());
     // A trailing slash is accepted and aliases are answered, so the path is changed before it is routed.
     let service = middleware::from_fn_with_state(state.clone(), compat::rewrite).layer(routes);
     let service = middleware::from_fn_with_state(state, envelope::envelope).layer(service);
     Router::new().fallback_service(middleware::from_fn(envelope::without_trailing_slash).layer(service))
-}
-
-/// Browsers of the listed origins may call, with credentials; never `*`.
-fn cors(origins: &[String]) -> CorsLayer {
-    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-    let exposed = [
-        "etag",
-        "location",
-        "x-request-id",
-        "retry-after",
-        "ratelimit-limit",
-        "ratelimit-remaining",
-        "ratelimit-reset",
-    ];
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.map(HeaderName::from_static))
-        .allow_credentials(true)
-        .max_age(Duration::from_secs(600))
 }

@@ -1,5 +1,7 @@
 //! API keys: made once, found by the hash of what was sent.
 
+use std::collections::HashSet;
+
 use domain::{ApiKeyId, TenantId, UserId};
 use ipnet::IpNet;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
@@ -152,6 +154,24 @@ impl Store {
             blocked,
             require_if_match: settings["require_if_match"] == true,
         }))
+    }
+
+    /// Every origin that a public key names which is good now.
+    pub(crate) async fn public_origins(&self) -> Result<HashSet<String>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT k.origins FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.kind = 'public' AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $1) AND t.status = 'active'
+               AND k.origins IS NOT NULL",
+        )
+        .bind(now_ms())
+        .fetch_all(self.pool())
+        .await?;
+        let mut origins = HashSet::new();
+        for row in rows {
+            let named: Vec<String> = serde_json::from_str(&row.try_get::<String, _>(0)?).unwrap_or_default();
+            origins.extend(named);
+        }
+        Ok(origins)
     }
 
     /// A page of a tenant's keys, or of those that one user made; one more than asked if there are more.

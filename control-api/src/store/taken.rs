@@ -2,7 +2,7 @@
 
 use domain::{CallId, TakenId, TenantId};
 use serde_json::Value;
-use sqlx::{Row as _, any::AnyRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{
     Store, fresh_id, json_text,
@@ -121,18 +121,7 @@ impl Store {
     /// A page of bookings, one more than asked if there are more.
     pub(crate) async fn bookings(&self, tenant: TenantId, page: &Page) -> Result<Vec<Booking>, sqlx::Error> {
         let rows = self.taken(tenant, "booking", page).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Booking {
-                    id: id(row, "id")?.into(),
-                    call: id(row, "call_id")?.into(),
-                    slot_key: row.try_get::<Option<String>, _>("slot_key")?.unwrap_or_default(),
-                    data: data(row)?,
-                    created_at_ms: row.try_get("created_at")?,
-                    canceled_at_ms: row.try_get("canceled_at")?,
-                })
-            })
-            .collect()
+        rows.iter().map(read_booking).collect()
     }
 
     /// A page of messages, one more than asked if there are more.
@@ -150,6 +139,32 @@ impl Store {
             .collect()
     }
 
+    /// Gives a slot back inside the caller's transaction: the booking, and whether it stood until now. None if the tenant has no such.
+    pub(crate) async fn cancel_booking(
+        tx: &mut AnyConnection,
+        tenant: TenantId,
+        booking: TakenId,
+        now_ms: i64,
+    ) -> Result<Option<(Booking, bool)>, sqlx::Error> {
+        let canceled = sqlx::query(
+            "UPDATE taken SET canceled_at = $1 WHERE id = $2 AND tenant_id = $3 AND kind = 'booking' AND canceled_at IS NULL",
+        )
+        .bind(now_ms)
+        .bind(booking.to_string())
+        .bind(tenant.to_string())
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        let row = sqlx::query(
+            "SELECT id, call_id, slot_key, data, created_at, canceled_at FROM taken WHERE id = $1 AND tenant_id = $2 AND kind = 'booking'",
+        )
+        .bind(booking.to_string())
+        .bind(tenant.to_string())
+        .fetch_optional(tx)
+        .await?;
+        row.as_ref().map(|row| Ok((read_booking(row)?, canceled == 1))).transpose()
+    }
+
     async fn taken(&self, tenant: TenantId, kind: &str, page: &Page) -> Result<Vec<AnyRow>, sqlx::Error> {
         let sql = "SELECT k.id, k.call_id, k.slot_key, k.data, k.created_at, k.canceled_at FROM taken k WHERE 1 = 1"
             .to_owned();
@@ -160,6 +175,17 @@ impl Store {
         let (sql, values) = page.finish(sql, "k", conditions);
         self.fetch(sql, values).await
     }
+}
+
+fn read_booking(row: &AnyRow) -> Result<Booking, sqlx::Error> {
+    Ok(Booking {
+        id: id(row, "id")?.into(),
+        call: id(row, "call_id")?.into(),
+        slot_key: row.try_get::<Option<String>, _>("slot_key")?.unwrap_or_default(),
+        data: data(row)?,
+        created_at_ms: row.try_get("created_at")?,
+        canceled_at_ms: row.try_get("canceled_at")?,
+    })
 }
 
 fn id(row: &AnyRow, column: &str) -> Result<uuid::Uuid, sqlx::Error> {

@@ -233,6 +233,36 @@ on_both! {
         invariants::hold(&db).await;
     }
 
+    async fn a_booking_is_given_up_once_and_its_slot_is_free_again(db) {
+        let client = Client::new(&db);
+        let call = conversation(&db.journal, db.tenant, 1_795_221_552_123);
+        db.journal.flush().await;
+        let slot = "2026-11-24T10:00";
+        let booking = db.store.book(db.tenant, call, slot, json!({"name": "Ann"})).await.unwrap();
+        let path = format!("/api/v1/bookings/{}", booking.id);
+        let reader = client.post("/api/v1/api-keys", json!({"name": "r", "scopes": ["leads:read"]})).await.json();
+        let weak = Client { key: reader["key"].as_str().unwrap().into(), ..Client::new(&db) };
+        assert_eq!(weak.delete(&path).await.error().1, "missing_scope");
+        assert!(db.store.book(db.tenant, call, slot, json!({})).await.is_err());
+        for _ in 0..2 {
+            assert_eq!(client.delete(&path).await.status, 204);
+        }
+        let listed = client.get("/api/v1/bookings").await.json();
+        assert!(listed["data"][0]["canceled_at"].is_string(), "{listed}");
+        db.store.book(db.tenant, call, slot, json!({"name": "Bob"})).await.unwrap();
+        // Told once, as an event of the call, and in the audit log.
+        let events = client.get(&format!("/api/v1/calls/{call}/events?types=booking.*")).await.json();
+        assert_eq!((events["data"].as_array().unwrap().len(), &events["data"][0]["data"]["slot"]), (1, &json!(slot)), "{events}");
+        let audit = client.get("/api/v1/audit-log?action=booking.cancel").await.json();
+        assert_eq!(audit["data"].as_array().unwrap().len(), 1, "{audit}");
+        // A message is no booking, and nothing is nothing.
+        let message = db.store.take_message(db.tenant, call, json!({"text": "x"})).await.unwrap();
+        for id in [message.id.to_string(), "0193481e-7a10-7000-8000-0000000000ff".into()] {
+            assert_eq!(client.delete(&format!("/api/v1/bookings/{id}")).await.error().0, 404);
+        }
+        crate::invariants::hold(&db).await;
+    }
+
     async fn bookings_and_messages_are_listed_apart(db) {
         let call = conversation(&db.journal, db.tenant, 1_000_000);
         for hour in 10..13 {

@@ -1,6 +1,8 @@
 //! Paths of earlier products (API §1.14): each row answers like the canonical path, and says which that is.
 
-use axum::{body::Body, http::Request};
+use std::net::SocketAddr;
+
+use axum::{body::Body, extract::ConnectInfo, http::Request};
 use control_api::{HttpSettings, Hub, Settings};
 use serde_json::{Value, json};
 
@@ -55,6 +57,7 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("POST", "/agents", "POST", "/api/v1/agents"),
     ("PUT", "/agents/N", "PUT", "/api/v1/agents/N"),
     ("DELETE", "/agents/N", "DELETE", "/api/v1/agents/N"),
+    ("GET", "/agents/N/transcripts", "GET", "/api/v1/agents/N/transcripts"),
     ("POST", "/agents/N/tools/N/invoke", "POST", "/api/v1/agents/N/tools/N/invoke"),
     ("POST", "/auth/login", "POST", "/api/v1/auth/login"),
     ("POST", "/auth/signup", "POST", "/api/v1/auth/register"),
@@ -75,7 +78,85 @@ fn essence(answer: &Answer) -> (u16, Value) {
     (answer.status.as_u16(), body)
 }
 
+/// Answered with 501: what carries audio, referrals, workers outside of the process.
+const LATER: &[(&str, &str)] = &[
+    ("POST", "/api/v1/webhooks/twilio/voice"),
+    ("POST", "/api/v1/webhooks/twilio/connect/N"),
+    ("POST", "/api/v1/webhooks/twilio/status/N"),
+    ("POST", "/api/v1/webhooks/ultravox/events"),
+    ("POST", "/api/inbound-call"),
+    ("POST", "/api/outbound-call-webhook"),
+    ("POST", "/twilio/voice"),
+    ("GET", "/twilio/media"),
+    ("GET", "/media-stream"),
+    ("GET", "/stream"),
+    ("GET", "/api/v1/calls/N/token"),
+    ("POST", "/internal/v1/dispatch"),
+    ("POST", "/internal/v1/calls"),
+    ("PUT", "/internal/v1/calls/N"),
+    ("POST", "/internal/v1/calls/N/events"),
+    ("POST", "/events"),
+    ("GET", "/referrals/me"),
+    ("POST", "/referral-links"),
+    ("GET", "/referral-links"),
+    ("GET", "/affiliate-dashboard"),
+];
+
+/// From this machine, as the internal paths want it.
+async fn near(client: &Client, method: &str, path: &str) -> Answer {
+    let mut request = client.request(method, path).body(Body::empty()).unwrap();
+    request.extensions_mut().insert(ConnectInfo::<SocketAddr>("127.0.0.1:50000".parse().unwrap()));
+    client.send(request).await
+}
+
 on_both! {
+    async fn row_40_what_is_not_served_yet_says_so_and_is_no_wrong_address(db) {
+        let client = Client::new(&db);
+        for (method, path) in LATER {
+            let path = path.replace("/N", "/0193481e-7a10-7000-8000-0000000000ff");
+            let (status, code, _) = near(&client, method, &path).await.error();
+            assert_eq!((status, code.as_str()), (501, "not_served"), "{method} {path}");
+            if path.starts_with("/internal/") {
+                let far = client.send(client.request(method, &path).body(Body::empty()).unwrap()).await;
+                assert_eq!(far.error().0, 404, "{method} {path}");
+            }
+        }
+        // A Twilio that is told so keeps its fallback; a webhook's own routes are where they were.
+        assert_eq!(client.get("/api/v1/webhooks/0193481e-7a10-7000-8000-0000000000ff/events").await.error().0, 404);
+        let wrong = client.send(client.request("PATCH", "/api/v1/calls").body(Body::empty()).unwrap()).await;
+        assert_eq!((wrong.error().0, wrong.header("allow").contains("GET")), (405, true));
+        assert_eq!(client.get("/api/v1/nope").await.error(), (404, "not_found".into(), None));
+    }
+
+    async fn the_transcripts_of_an_agent_are_its_calls_with_what_was_said(db) {
+        let client = Client::new(&db);
+        let agent = client.post("/api/v1/agents", json!({"name": "x"})).await.json()["id"].as_str().unwrap().to_owned();
+        let call = conversation(&db.journal, db.tenant, 1_795_221_552_123);
+        conversation(&db.journal, db.tenant, 1_795_221_552_124);
+        db.journal.flush().await;
+        db.run(&format!("UPDATE calls SET agent_id = '{agent}' WHERE id = '{call}'")).await;
+        for path in ["/api/v1/agents", "/agents"] {
+            let listed = client.get(&format!("{path}/{agent}/transcripts?limit=10")).await.json();
+            let calls = listed["data"].as_array().unwrap();
+            assert_eq!((calls.len(), &calls[0]["id"], calls[0]["transcript"].as_array().unwrap().len()), (1, &json!(call), 3), "{listed}");
+        }
+        let other = client.get(&format!("/api/v1/agents/{agent}/transcripts?agent_id={agent}")).await;
+        assert_eq!(other.error().2.as_deref(), Some("agent_id"));
+        let weak = client.post("/api/v1/api-keys", json!({"name": "w", "scopes": ["calls:read"]})).await.json();
+        let weak = Client { key: weak["key"].as_str().unwrap().into(), ..Client::new(&db) };
+        assert_eq!(weak.get(&format!("/api/v1/agents/{agent}/transcripts")).await.error().1, "missing_scope");
+    }
+
+    async fn the_watchdog_sweeps_now_and_for_this_machine_only(db) {
+        let client = Client::new(&db);
+        db.run("INSERT INTO jobs (id, kind, dedupe_key, state, locked_by, locked_until, run_at, created_at) VALUES ('j', 'x', 'x', 'running', 'gone', 1, 1, 1)").await;
+        let swept = near(&client, "POST", "/internal/v1/watchdog").await;
+        assert_eq!((swept.status.as_u16(), swept.json()), (200, json!({"leases_settled": 0, "calls_closed": 0, "jobs_freed": 1})), "{}", swept.text());
+        assert_eq!(db.number("SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND locked_by IS NULL").await, 1);
+        assert_eq!(client.post("/internal/v1/watchdog", json!({})).await.error().0, 404);
+        crate::invariants::hold(&db).await;
+    }
+
     async fn row_40_every_alias_answers_like_its_canonical_path(db) {
         let client = Client::new(&db);
         let call = conversation(&db.journal, db.tenant, 1_795_221_552_123).to_string();

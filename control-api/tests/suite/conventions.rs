@@ -2,7 +2,7 @@
 
 use axum::{body::Body, extract::ConnectInfo, http::Request};
 use control_api::{HttpSettings, Hub, Settings};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 
 use crate::{
@@ -24,6 +24,36 @@ async fn repeated(client: &Client, key: &str, path: &str, body: serde_json::Valu
 }
 
 on_both! {
+    async fn a_public_key_s_own_pages_may_read_its_answers_and_no_other_s(db) {
+        let client = Client::new(&db);
+        let agent = client.post("/api/v1/agents", json!({"name": "x"})).await.json()["id"].clone();
+        let public = |origins: Value| json!({"name": "w", "kind": "public", "scopes": ["web:join"], "agent_ids": [agent], "origins": origins});
+        for origins in [json!(["*"]), json!(["https://a.example/path"]), json!(["a.example"]), json!(["file:///x"])] {
+            assert_eq!(client.post("/api/v1/api-keys", public(origins)).await.error().2.as_deref(), Some("origins"));
+        }
+        let made = client.post("/api/v1/api-keys", public(json!(["https://shop.example"]))).await.json();
+        let key = made["key"].as_str().unwrap();
+        let preflight = async |origin: &str| {
+            let request = Request::builder().method("OPTIONS").uri("/api/v1/calls").header("origin", origin)
+                .header("access-control-request-method", "POST").header("access-control-request-headers", "authorization");
+            client.send(request.body(Body::empty()).unwrap()).await
+        };
+        let asked = async |origin: &str, key: &str| {
+            let request = Request::builder().uri("/api/v1/calls").header("origin", origin).header("authorization", format!("Bearer {key}"));
+            client.send(request.body(Body::empty()).unwrap()).await
+        };
+        let allowed = preflight("https://shop.example").await;
+        assert_eq!((allowed.header("access-control-allow-origin"), allowed.header("access-control-allow-credentials")), ("https://shop.example", ""));
+        assert_eq!(preflight("https://evil.example").await.header("access-control-allow-origin"), "");
+        let told = asked("https://shop.example", key).await;
+        // Let in by its page; what it may not do there it is told in words that the page can read.
+        assert_eq!((told.error().1.as_str(), told.header("access-control-allow-origin"), told.header("access-control-allow-credentials")), ("missing_scope", "https://shop.example", ""));
+        let elsewhere = asked("https://evil.example", key).await;
+        assert_eq!((elsewhere.error().1.as_str(), elsewhere.header("access-control-allow-origin")), ("forbidden_origin", ""));
+        // A page of one key reads nothing that another credential asks for.
+        assert_eq!(asked("https://shop.example", &client.key).await.header("access-control-allow-origin"), "");
+    }
+
     async fn row_18_a_key_is_shown_once_and_never_again(db) {
         let client = Client::new(&db);
         let made = client.post(KEYS, json!({"name": "reports", "scopes": ["calls:read", "keys:read"]})).await;

@@ -98,6 +98,7 @@ pub(super) const TABLE: &[Alias] = &[
     Alias::new(Agents, "POST", "/agents", "/api/v1/agents"),
     Alias::new(Agents, "PUT", "/agents/{id}", "/api/v1/agents/{id}"),
     Alias::new(Agents, "DELETE", "/agents/{id}", "/api/v1/agents/{id}"),
+    Alias::new(Agents, "GET", "/agents/{id}/transcripts", "/api/v1/agents/{id}/transcripts"),
     Alias::new(Agents, "POST", "/agents/{id}/tools/{tool}/invoke", "/api/v1/agents/{id}/tools/{tool}/invoke"),
     Alias::new(Agents, "POST", "/auth/login", "/api/v1/auth/login"),
     Alias::new(Agents, "POST", "/auth/signup", "/api/v1/auth/register"),

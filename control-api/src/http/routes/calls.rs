@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequestParts, Query as RawQuery, State as Extract},
     http::{StatusCode, Uri, request::Parts},
 };
-use domain::{CallId, Channel, Direction, EndedReason, Status};
+use domain::{AgentId, CallId, Channel, Direction, EndedReason, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use utoipa::{IntoParams, ToSchema};
@@ -164,18 +164,47 @@ pub(crate) async fn list(
     actor: Actor,
     Asked(page, query, transcript): Asked,
 ) -> Result<Json<List<Whole>>, ApiError> {
+    listed(&state, &actor, &page, query, transcript).await
+}
+
+/// The calls of an agent with what was said on them, newest first: `calls` with `agent_id` and `include=transcript`.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/transcripts", tag = "calls", operation_id = "listAgentTranscripts",
+    params(("id" = String, Path, description = "The agent"), PageQuery, ListQuery), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = List<Whole>), (status = 400, body = ErrorEnvelope), (status = 401, body = ErrorEnvelope),
+        (status = 403, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
+pub(crate) async fn transcripts(
+    Extract(state): Extract<State>,
+    actor: Actor,
+    Id(id): Id<AgentId>,
+    Asked(page, query, _): Asked,
+) -> Result<Json<List<Whole>>, ApiError> {
+    actor.needs("transcripts:read")?;
+    if query.agent_id.is_some() {
+        return Err(ApiError::invalid("agent_id", "the path names the agent"));
+    }
+    state.app.store.agent(actor.tenant, id, None).await?.ok_or_else(ApiError::not_found)?;
+    listed(&state, &actor, &page, ListQuery { agent_id: Some(id.to_string()), ..query }, true).await
+}
+
+async fn listed(
+    state: &State,
+    actor: &Actor,
+    page: &PageQuery,
+    query: ListQuery,
+    transcript: bool,
+) -> Result<Json<List<Whole>>, ApiError> {
     actor.needs("calls:read")?;
     if transcript {
         actor.needs("transcripts:read")?;
     }
     let filter = query.filter()?;
-    let listing = Listing::open(&state, &actor, ("calls", &filter), &page).await?;
+    let listing = Listing::open(state, actor, ("calls", &filter), page).await?;
     let rows = state.app.store.calls(actor.tenant, actor.livemode, &filter, &listing.page).await?;
     let mut list = listing.close(
         rows,
         |(at, call)| (*at, call.id.clone()),
         |(_, call)| Whole {
-            call: visible(&actor, call),
+            call: visible(actor, call),
             transcript: None,
             events: None,
             latency_detail: None,

@@ -250,6 +250,15 @@ fn check(actor: &Actor, new: NewKey) -> Result<KeyRow, ApiError> {
             fault("scopes", "out_of_range", "a public key has the scope web:join and no other".into());
         }
     }
+    for origin in new.origins.iter().flatten() {
+        let page = reqwest::Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        if page.is_none_or(|url| url.origin().ascii_serialization() != *origin) {
+            fault("origins", "malformed", format!("{origin:?} is no origin as https://www.example.com"));
+        }
+    }
+    if new.origins.as_ref().is_some_and(|origins| origins.len() > 50) {
+        fault("origins", "out_of_range", "a key names at most 50 origins".into());
+    }
     let mut allowed_ips = None;
     for text in new.allowed_ips.iter().flatten() {
         let networks = allowed_ips.get_or_insert_with(Vec::new);

@@ -53,6 +53,8 @@ impl Seeds {
         let call = conversation(&db.journal, db.tenant, 1_795_221_552_123);
         db.journal.flush().await;
         made.insert("/api/v1/calls".into(), call.to_string());
+        let booking = db.store.book(db.tenant, call, "2026-12-24T10:00", json!({"name": MARK})).await.unwrap();
+        made.insert("/api/v1/bookings".into(), booking.id.to_string());
         let file = client.post("/api/v1/calls/export", json!({"format": "csv"})).await;
         assert_eq!(file.status, 202, "{}", file.text());
         made.insert("/api/v1/files".into(), file.json()["id"].as_str().unwrap().into());
