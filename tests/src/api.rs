@@ -122,6 +122,19 @@ impl Api {
         (status.as_u16(), answer["error"]["code"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// A request to a path of the root: its status, `Retry-After` and body.
+    pub async fn root(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Option<String>, Value) {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let status = answer.status().as_u16();
+        let later = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = answer.text().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        (status, later, serde_json::from_str(&body).unwrap_or_default())
+    }
+
     /// DELETE below `/api/v1/`; anything but success fails the test.
     pub async fn delete(&self, path: &str) {
         let (status, answer) = self.ask(Method::DELETE, &format!("/api/v1/{path}"), None).await;

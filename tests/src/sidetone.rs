@@ -220,6 +220,35 @@ impl Sidetone {
         String::from_utf8_lossy(&checked.stdout).into_owned()
     }
 
+    /// Runs `sidetone admin …` beside it, with that on its standard input: whether it worked, and what it said.
+    pub async fn admin(&self, arguments: &[&str], input: &str) -> (bool, String) {
+        use tokio::io::AsyncWriteExt as _;
+        let mut command = Command::new(binary("sidetone"));
+        command
+            .arg("admin")
+            .args(arguments)
+            .args(["--config", "conf/sidetone.toml"])
+            .current_dir(workspace())
+            .envs(self.plan.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be run");
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await.expect("its input can be written");
+        }
+        let done = child.wait_with_output().await.expect("the binary ends");
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.success(), String::from_utf8_lossy(&said).trim().to_owned())
+    }
+
+    /// Ends it in peace and starts it with another database.
+    pub async fn move_to(&mut self, url: &str) {
+        self.kill().await;
+        self.plan = self.plan.clone().set("STORE__URL", url);
+        self.restart().await;
+    }
+
     /// `sip:user@` this server.
     #[must_use]
     pub fn uri(&self, user: &str) -> String {

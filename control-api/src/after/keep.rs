@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use domain::CallId;
 use serde_json::Value;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::agent;
 use crate::{
@@ -58,19 +58,17 @@ pub(super) async fn analysed(tx: &mut AnyConnection, call: CallId, now_ms: i64) 
         .map(drop)
 }
 
-/// Deletes a call's recordings: the rows say so first, then the files go. A file whose deletion fails has no row that leads to it; an
-/// object has a job that deletes it.
+/// Deletes a call's recordings: the rows say so first, and leave jobs; what lies here goes at once.
 pub(crate) async fn delete(store: &Store, archive: &Archive, call: CallId) -> Result<(), sqlx::Error> {
     let mut tx = store.begin().await?;
     let rows = sqlx::query(
-        "UPDATE recordings SET state = 'deleted', deleted_at = $1 WHERE call_id = $2 AND state <> 'deleted' RETURNING locator",
+        "UPDATE recordings SET state = 'deleted', deleted_at = $1 WHERE call_id = $2 AND state <> 'deleted' RETURNING locator, call_id",
     )
     .bind(now_ms())
     .bind(call.to_string())
     .fetch_all(&mut *tx)
     .await?;
-    let locators = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-    discard(&mut tx, &locators).await?;
+    let locators = discard(&mut tx, &rows).await?;
     tx.commit().await?;
     store.ring();
     for locator in locators {
@@ -79,12 +77,15 @@ pub(crate) async fn delete(store: &Store, archive: &Archive, call: CallId) -> Re
     Ok(())
 }
 
-/// Leaves jobs for those that are objects.
-async fn discard(tx: &mut AnyConnection, locators: &[String]) -> Result<(), sqlx::Error> {
-    for locator in locators.iter().filter(|locator| archive::is_remote(locator)) {
-        archive::discard(tx, locator).await?;
+/// Leaves jobs for rows of locator and call: for an object any node's, for a file that of the node which has it.
+async fn discard(tx: &mut AnyConnection, rows: &[AnyRow]) -> Result<Vec<String>, sqlx::Error> {
+    let mut locators = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (locator, call): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        archive::discard(tx, &locator, &call).await?;
+        locators.push(locator);
     }
-    Ok(())
+    Ok(locators)
 }
 
 /// Takes recordings and files that are past their date.
@@ -110,14 +111,13 @@ impl Handler for Purge {
         Box::pin(async move {
             let now = context.clock.now_ms();
             let recordings = "UPDATE recordings SET state = 'deleted', deleted_at = $1 WHERE id IN
-                (SELECT id FROM recordings WHERE expires_at <= $1 AND deleted_at IS NULL AND state <> 'writing' LIMIT $2) RETURNING locator";
+                (SELECT id FROM recordings WHERE expires_at <= $1 AND deleted_at IS NULL AND state <> 'writing' LIMIT $2) RETURNING locator, call_id";
             let files = "UPDATE files SET state = 'expired' WHERE id IN
                 (SELECT id FROM files WHERE expires_at <= $1 AND state <> 'expired' LIMIT $2) RETURNING locator";
             loop {
                 let mut tx = context.store.begin().await?;
                 let rows = sqlx::query(recordings).bind(now).bind(BATCH).fetch_all(&mut *tx).await?;
-                let locators = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
-                discard(&mut tx, &locators).await?;
+                let locators = discard(&mut tx, &rows).await?;
                 tx.commit().await?;
                 if locators.is_empty() {
                     break;

@@ -1,10 +1,14 @@
 //! A bucket over HTTP: requests signed by SigV4 in their query (rusty-s3), sent by reqwest.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use reqwest::{Body, Client, Response, StatusCode, header};
+use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, header};
 use rusty_s3::{Bucket as Place, Credentials, S3Action as _, UrlStyle};
-use tokio::fs::File;
+use tokio::{fs::File, time::Instant};
 
 use super::{ArchiveError, Flow, S3Settings, SCHEME, Source};
 
@@ -16,6 +20,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 /// The slowest uplink that an upload is still given time for, bytes a second.
 const SLOWEST: u64 = 64 * 1024;
+/// How long a bucket that did not answer is left alone: work on it must not keep that of others waiting.
+const LEFT_ALONE: Duration = Duration::from_secs(15);
 /// Of a refusal's body.
 const SAID: usize = 4096;
 
@@ -56,6 +62,7 @@ pub(crate) struct Bucket {
     region: String,
     prefix: String,
     credentials: Credentials,
+    away: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -101,6 +108,7 @@ impl Bucket {
             region: settings.region.clone(),
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             credentials: Credentials::new(settings.access_key.clone(), settings.secret_key.clone()),
+            away: Mutex::default(),
         };
         bucket.place(&bucket.name).map_err(|fault| wrong("recording.s3.bucket", fault.to_string()))?;
         Ok(bucket)
@@ -109,6 +117,18 @@ impl Bucket {
     /// Where a tenant's recording goes.
     pub(super) fn locator(&self, tenant: &str, recording: &str) -> String {
         format!("{SCHEME}{}/{}{tenant}/{recording}.wav", self.name, self.prefix)
+    }
+
+    /// Sends a request, unless the last one was in vain a moment ago. The error is without the URL, which is signed.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, BucketFault> {
+        let lately = *self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.is_some_and(|since| since.elapsed() < LEFT_ALONE) {
+            return Err(BucketFault::Away("it did not a moment ago".into()));
+        }
+        let answer = request.send().await;
+        let away = answer.is_err().then(Instant::now);
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
+        answer.map_err(|error| BucketFault::Away(error.without_url().to_string().chars().take(200).collect()))
     }
 
     fn place(&self, name: &str) -> Result<Place, BucketFault> {
@@ -131,7 +151,7 @@ impl Bucket {
         let (place, key) = self.split(locator)?;
         let url = place.get_object(Some(&self.credentials), key).sign(SIGNED_FOR);
         let range = format!("bytes={first}-{}", first + size - 1);
-        let answer = sent(self.client.get(url).header(header::RANGE, range).send().await)?;
+        let answer = self.send(self.client.get(url).header(header::RANGE, range)).await?;
         let answer = good(answer).await?;
         // Some servers answer the whole with 200 when it is the whole that is asked for.
         let whole = answer.status() == StatusCode::OK && first == 0 && size == length;
@@ -164,7 +184,7 @@ impl Bucket {
             // The server compares before it says yes.
             .header("content-md5", base64::engine::general_purpose::STANDARD.encode(sums.md5))
             .body(Body::wrap_stream(body));
-        good(sent(request.send().await)?).await?;
+        good(self.send(request).await?).await?;
         self.verify(locator, sums).await
     }
 
@@ -172,7 +192,7 @@ impl Bucket {
     async fn verify(&self, locator: &str, sums: &Sums) -> Result<(), BucketFault> {
         let (place, key) = self.split(locator)?;
         let url = place.head_object(Some(&self.credentials), key).sign(SIGNED_FOR);
-        let answer = good(sent(self.client.head(url).timeout(SILENCE).send().await)?).await?;
+        let answer = good(self.send(self.client.head(url).timeout(SILENCE)).await?).await?;
         let said = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let held = said("content-length").and_then(|length| length.parse::<u64>().ok());
         if held != Some(sums.bytes) {
@@ -193,16 +213,11 @@ impl Bucket {
     pub(super) async fn delete(&self, locator: &str) -> Result<(), BucketFault> {
         let (place, key) = self.split(locator)?;
         let url = place.delete_object(Some(&self.credentials), key).sign(SIGNED_FOR);
-        match good(sent(self.client.delete(url).timeout(SILENCE).send().await)?).await {
+        match good(self.send(self.client.delete(url).timeout(SILENCE)).await?).await {
             Ok(_) | Err(BucketFault::Missing) => Ok(()),
             Err(fault) => Err(fault),
         }
     }
-}
-
-/// An error without the URL, which is signed.
-fn sent(answer: reqwest::Result<Response>) -> Result<Response, BucketFault> {
-    answer.map_err(|error| BucketFault::Away(error.without_url().to_string().chars().take(200).collect()))
 }
 
 /// An answer that is no refusal; of a refusal what stands in its `<Code>`.

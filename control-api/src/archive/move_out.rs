@@ -104,8 +104,17 @@ pub(crate) async fn adopt(store: &Store, archive: &Archive, node: &str) -> Resul
     }
 }
 
-/// Leaves the deletion of an object, in the transaction whose row says that it is deleted.
-pub(crate) async fn discard(tx: &mut AnyConnection, locator: &str) -> Result<(), sqlx::Error> {
+/// Leaves the deletion of a recording of a call, in the transaction whose row says that it is deleted: on the node that has the file, or
+/// on any if it is an object.
+pub(crate) async fn discard(tx: &mut AnyConnection, locator: &str, call: &str) -> Result<(), sqlx::Error> {
+    let node = match is_remote(locator) {
+        true => None,
+        false => {
+            let row = sqlx::query("SELECT node_id FROM calls WHERE id = $1").bind(call.to_owned());
+            let row = row.fetch_optional(&mut *tx).await?;
+            row.and_then(|row| row.try_get::<Option<String>, _>(0).transpose()).transpose()?
+        }
+    };
     let job = NewJob {
         tenant: None,
         kind: DISCARD,
@@ -113,7 +122,7 @@ pub(crate) async fn discard(tx: &mut AnyConnection, locator: &str) -> Result<(),
         payload: json!({"locator": locator}),
         run_at_ms: now_ms(),
     };
-    enqueue_on(tx, job, Terms { node: None, attempts: ATTEMPTS }).await.map(drop)
+    enqueue_on(tx, job, Terms { node: node.as_deref(), attempts: ATTEMPTS }).await.map(drop)
 }
 
 /// Moves a recording into the bucket.
@@ -157,9 +166,12 @@ impl Handler for Upload {
                     .await?;
             }
             // What the row says now decides, whoever wrote it: it may have been deleted while the bytes were on their way.
-            let row = context.store.recording(id).await?;
-            if row.is_none_or(|row| row.state != "ready") {
-                bucket.delete(&remote).await.map_err(again)?;
+            match context.store.recording(id).await? {
+                Some(row) if row.state == "ready" && row.locator == local => {
+                    return Err(Fault::Again("the row did not take the new place".into()));
+                }
+                Some(row) if row.state == "ready" => {}
+                _ => bucket.delete(&remote).await.map_err(again)?,
             }
             super::remove(&path).await;
             Ok(())
@@ -167,7 +179,7 @@ impl Handler for Upload {
     }
 }
 
-/// Deletes an object.
+/// Deletes an object, or a file on its node.
 #[derive(Clone, Debug)]
 pub struct Discard(pub(crate) Archive);
 
@@ -180,6 +192,10 @@ impl Handler for Discard {
         Box::pin(async move {
             let locator = job.payload["locator"].as_str().unwrap_or_default();
             match &self.0.bucket {
+                _ if !is_remote(locator) => {
+                    self.0.remove_file(locator).await;
+                    Ok(())
+                }
                 Some(bucket) => bucket.delete(locator).await.map_err(again),
                 None => Err(Fault::Again("no bucket is configured".into())),
             }

@@ -29,11 +29,12 @@ impl PublicOrigins {
                     *known = Some((Instant::now(), Arc::clone(&read)));
                     read
                 }
-                // What was known before is better than nothing.
-                Err(_) => match known.as_ref() {
-                    Some((_, origins)) => Arc::clone(origins),
-                    None => return false,
-                },
+                // What was known before is better than nothing; the store is not asked again by everybody who waits here.
+                Err(_) => {
+                    let before = known.take().map(|(_, origins)| origins).unwrap_or_default();
+                    *known = Some((Instant::now(), Arc::clone(&before)));
+                    before
+                }
             },
         };
         origins.contains(origin)
@@ -59,10 +60,15 @@ pub(super) fn layer(state: &State) -> CorsLayer {
         .allow_origin(AllowOrigin::async_predicate(move |origin: HeaderValue, parts: &Parts| {
             let preflight =
                 parts.method == Method::OPTIONS && parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+            // Keys are for the API; what probes ask touches no store.
+            let guarded = parts.uri.path().starts_with("/api/");
             let headers = parts.headers.clone();
             async move {
                 if by_name.contains(&origin) {
                     return true;
+                }
+                if !guarded {
+                    return false;
                 }
                 let Ok(origin) = origin.to_str() else { return false };
                 match preflight {

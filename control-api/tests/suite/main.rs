@@ -6,6 +6,7 @@ mod after;
 mod agents;
 mod analytics;
 mod archive;
+mod behaviours;
 mod billing;
 mod bus;
 mod calls;

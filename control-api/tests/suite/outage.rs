@@ -12,7 +12,11 @@ use tokio::{
     sync::Notify,
 };
 
-use crate::{fake::conversation, postgres};
+use crate::{
+    db::{Db, Engine},
+    fake::conversation,
+    invariants, postgres,
+};
 
 /// A wire to the database that can be cut.
 struct Wire {
@@ -89,4 +93,46 @@ async fn what_is_written_while_the_database_is_away_is_stored_when_it_is_back() 
             .unwrap();
     assert_eq!(complete, 21);
     assert!(store.answers().await);
+}
+
+/// Ten calls are written while the store refuses them for what it is, not for what they are; then it takes them.
+async fn taken_afterwards(db: &Db, heal: impl AsyncFnOnce()) {
+    for n in 0..10 {
+        conversation(&db.journal, db.tenant, 2_000_000 + n);
+    }
+    while db.journal.counts().retries == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(db.journal.counts().refused, 0);
+    heal().await;
+    db.journal.flush().await;
+    let counts = db.journal.counts();
+    assert_eq!((counts.stored, counts.backlog, counts.dropped, counts.refused), (80, 0, 0, 0));
+    let complete = "SELECT COUNT(*) FROM calls WHERE status = 'completed' AND event_seq = 8 AND turns = 3";
+    assert_eq!(db.number(complete).await, 10);
+    invariants::hold(db).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_while_the_database_is_locked_is_stored_when_it_is_free() {
+    let db = Db::open(Engine::Sqlite).await;
+    // Somebody has the writer's lock for longer than anybody waits for it.
+    let lock = db.begin().await;
+    taken_afterwards(&db, async || drop(lock.rollback().await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_while_the_disk_is_full_is_stored_when_there_is_room() {
+    let db = Db::open(Engine::Postgres).await;
+    // As PostgreSQL says it: SQLSTATE 53100.
+    db.run(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
+    )
+    .await;
+    db.run("CREATE TRIGGER full_disk BEFORE INSERT ON turns EXECUTE FUNCTION full_disk()").await;
+    taken_afterwards(&db, async || {
+        db.run("DROP TRIGGER full_disk ON turns").await;
+    })
+    .await;
 }

@@ -28,7 +28,7 @@ impl Person {
     }
 
     /// Brings somebody into the tenant, who then works there.
-    async fn brings(&self, email: &str, role: &str) -> Self {
+    pub(crate) async fn brings(&self, email: &str, role: &str) -> Self {
         let made = self.post(&self.path("/invitations"), json!({"email": email, "role": role})).await;
         assert_eq!(made.status, 201, "{}", made.text());
         let token = made.json()["accept_url"].as_str().unwrap().split_once("token=").unwrap().1.to_owned();

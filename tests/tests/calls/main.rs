@@ -1,6 +1,7 @@
 //! Whole calls with real clients, a file for each thing that is proven. One binary: they share a network namespace.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod agents;
 mod bad_input;
 mod barge_in;
@@ -12,6 +13,7 @@ mod keypad;
 mod listen;
 mod live;
 mod outbound;
+mod reviewer;
 mod sequential;
 mod softphone;
 mod startup;
