@@ -124,14 +124,14 @@ on_both! {
         let janet = Person::registered(&node, "janet@example.com").await;
         let bob = janet.brings("bob@example.com", "developer").await;
         let keys = [
-            (&bob, json!({"name": "k", "scopes": ["full"]}), "POST", "/api/v1/billing/top-up", "billing:write"),
-            (&janet, json!({"name": "k", "scopes": ["calls"]}), "PUT", "/api/v1/agents/0193481e-7a10-7000-8000-0000000000ff", "agents:write"),
+            (&bob, json!({"name": "k", "scopes": ["full"]}), "POST", "/api/v1/billing/top-up", json!({"amount_minor": 2000}), "billing:write"),
+            (&janet, json!({"name": "k", "scopes": ["calls"]}), "PUT", "/api/v1/agents/0193481e-7a10-7000-8000-0000000000ff", json!({"name": "x"}), "agents:write"),
         ];
-        for (maker, wish, method, path, scope) in keys {
+        for (maker, wish, method, path, body, scope) in keys {
             let made = maker.post("/api/v1/api-keys", wish).await;
             assert_eq!(made.status, 201, "{}", made.text());
             let key = Person { token: made.json()["key"].as_str().unwrap().to_owned(), ..maker.elsewhere() };
-            let asked = key.send_with(method, path, Some(json!({"name": "x", "amount_minor": 2000})), &[]).await;
+            let asked = key.send_with(method, path, Some(body), &[]).await;
             assert_eq!(asked.error(), (403, "missing_scope".into(), Some(scope.into())), "{method} {path}");
         }
     }
