@@ -86,6 +86,8 @@ impl Stream {
         }
         let (orders, inbox) = channel();
         let handle = std::thread::Builder::new().name(format!("stream-{number}")).spawn(move || {
+            // As the server's: on a busy machine the instrument must not be later than what it measures.
+            wire::media::raise_priority();
             let seen = Hall::new(sockets).run(&inbox, &window);
             drop(reports);
             seen

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::{
-    Admission, DialRefused, DialRequest, Hop, Item, LiveCall, NewCall, Plan, PlanQuery,
-};
+use control_api::{Admission, DialRefused, DialRequest, Hop, Item, LiveCall, NewCall, Plan, PlanQuery};
 use domain::{AgentSpec, Channel, Direction, EndedReason, Status};
 use sip_stack::{Ability, Cause, Event};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
