@@ -33,7 +33,7 @@ fn text<'a>(value: &'a Value, path: &str) -> &'a str {
 }
 
 /// A carrier: another server, which says one thing at one number and another at a second one.
-async fn carrier() -> Sidetone {
+pub(crate) async fn carrier() -> Sidetone {
     let carrier = Sidetone::start().await;
     let trunk = json!({"name": "Customers", "gateways": [{"host": "127.0.0.1", "cidr": "127.0.0.1/32"}]});
     let trunk = carrier.api.post("trunks", &trunk).await;
@@ -128,6 +128,12 @@ async fn a_companys_day() {
     let inbound = ann.get(&format!("calls/{}", text(inbound, "/id"))).await;
     let call = ann.until(&outbound, |call| call["cost"]["final"] == true).await;
     assert!(spent(&inbound) > 0 && spent(&call) > 0, "{inbound:#} {call:#}");
+    let cost = ann.get(&format!("calls/{outbound}/cost")).await;
+    let leg = cost["lines"].as_array().unwrap().iter().find(|line| line["item"] == "transfer_leg");
+    assert!(
+        leg.is_some_and(|leg| leg["amount_micros"].as_i64().unwrap() > 0),
+        "the manager's leg is paid for: {cost:#}"
+    );
     let left = CREDIT - rent - spent(&inbound) - spent(&call);
     let balance = ann.get("billing/balance").await;
     assert_eq!((&balance["available_micros"], &balance["held_micros"]), (&json!(left), &json!(0)), "{balance:#}");

@@ -6,6 +6,7 @@ mod agents;
 mod bad_input;
 mod barge_in;
 mod booking;
+mod channels;
 mod company;
 mod crash;
 mod credit;
