@@ -165,7 +165,7 @@ pub(crate) async fn replace(
         all[n] = new;
         one(&state, &actor, stored, n, all)
     };
-    let (agent, _) = edit::edit(&state, &actor, id(&agent)?, (&if_match, false), make).await?;
+    let (agent, _) = edit::edit(&state, &actor, id(&agent)?, (&if_match, actor.require_if_match), make).await?;
     let n = position(&agent, &tool)?;
     Ok(Tagged(agent.version, tools(&agent).swap_remove(n)))
 }
@@ -188,6 +188,6 @@ pub(crate) async fn delete(
         all.remove(position(stored, &tool)?);
         edit::with(&state, &actor, stored, json!({"tools": all}), Some("tool deleted"))
     };
-    edit::edit(&state, &actor, id(&agent)?, (&if_match, false), make).await?;
+    edit::edit(&state, &actor, id(&agent)?, (&if_match, actor.require_if_match), make).await?;
     Ok(StatusCode::NO_CONTENT)
 }
