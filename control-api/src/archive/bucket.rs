@@ -57,7 +57,7 @@ pub(super) struct Sums {
 pub(crate) struct Bucket {
     client: Client,
     endpoint: reqwest::Url,
-    style: fn() -> UrlStyle,
+    style: UrlStyle,
     name: String,
     region: String,
     prefix: String,
@@ -103,7 +103,7 @@ impl Bucket {
         let bucket = Self {
             client,
             endpoint,
-            style: if settings.path_style { || UrlStyle::Path } else { || UrlStyle::VirtualHost },
+            style: if settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost },
             name: settings.bucket.clone(),
             region: settings.region.clone(),
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
@@ -132,7 +132,7 @@ impl Bucket {
     }
 
     fn place(&self, name: &str) -> Result<Place, BucketFault> {
-        Place::new(self.endpoint.clone(), (self.style)(), name.to_owned(), self.region.clone())
+        Place::new(self.endpoint.clone(), self.style, name.to_owned(), self.region.clone())
             .map_err(|error| BucketFault::Away(error.to_string()))
     }
 

@@ -242,7 +242,8 @@ async fn by_key(
     ip: Option<IpAddr>,
     request: RequestId,
 ) -> Result<Actor, ApiError> {
-    by_principal(&*principal(state, key).await?, origin, ip, request)
+    let found = principal(state, key).await?;
+    by_principal(&found, origin, ip, request)
 }
 
 async fn principal(state: &State, key: &str) -> Result<Arc<Principal>, ApiError> {
