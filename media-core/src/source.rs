@@ -131,12 +131,16 @@ impl Source {
 
 fn is_private(ip: IpAddr) -> bool {
     match ip {
-        // RFC 1918, RFC 3927 and the shared space of carrier NATs (RFC 6598).
+        // RFC 1918, RFC 3927 and the shared space of carrier NATs (RFC 6598); nowhere, where the signalled place was forbidden.
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
-            ip.is_private() || ip.is_link_local() || ip.is_loopback() || (a == 100 && b & 0xC0 == 64)
+            ip.is_private()
+                || ip.is_link_local()
+                || ip.is_loopback()
+                || ip.is_unspecified()
+                || (a == 100 && b & 0xC0 == 64)
         }
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified(),
     }
 }
 

@@ -22,4 +22,4 @@ pub use home::{elsewhere, enter};
 pub use line::{Line, SSRC, Sip, header, request, rtp_header};
 pub use phone::{Phone, Spoken};
 pub use postgres::Cluster;
-pub use sidetone::{GREETING, Plan, Sidetone, binary, workspace};
+pub use sidetone::{GREETING, Plan, Sidetone, binary, free_port, workspace};

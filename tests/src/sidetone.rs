@@ -97,7 +97,7 @@ impl Plan {
     pub fn also_at(self, address: IpAddr) -> Self {
         let home = self.get("SIP__UDP");
         let both = format!("{home},{}", SocketAddr::new(address, home.port()));
-        self.set("SIP__UDP", &both).set("AGENTS__TRUSTED", &format!("[\"{address}\"]"))
+        self.set("SIP__UDP", &both).set("SIP__TCP", &both).set("AGENTS__TRUSTED", &format!("[\"{address}\"]"))
     }
 
     /// Takes SIP on this address, too, and does not trust it.
@@ -297,7 +297,11 @@ impl Drop for Sidetone {
 }
 
 /// A port that is free on UDP and TCP, below those that the system gives away by itself.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none left.
+#[must_use]
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(7000);
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);

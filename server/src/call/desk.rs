@@ -343,6 +343,12 @@ impl Desk {
         self.house.checked.rtp_address.unwrap_or_else(|| towards(peer))
     }
 
+    /// Where the media of a call may go that this address signals.
+    #[must_use]
+    pub fn reach(&self, peer: SocketAddr) -> super::leg::Reach {
+        super::leg::Reach::new(peer.ip(), self.media_address(peer), self.house.checked.private.clone())
+    }
+
     /// An agent by the name of its file.
     #[must_use]
     pub fn agent(&self, name: &str) -> Option<Arc<AgentSpec>> {

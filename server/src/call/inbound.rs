@@ -117,7 +117,8 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
     let Ok(ports) = desk.media.reserve() else {
         return session.refuse(refusal(control_api::Refused::NoCapacity), EndedReason::NoCapacity);
     };
-    let ability = leg::ability(&ports, desk.media_address(invite.source));
+    let source = invite.source;
+    let ability = leg::ability(&ports, desk.media_address(source));
     let offered = invite.sdp.as_ref().map(|offer| sip_stack::offer::answer(offer, &ability));
     let (sdp, plan) = match offered {
         Some(Ok((answer, plan))) => (answer, Some(plan)),
@@ -157,7 +158,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
             Err(cause) => return session.over(cause),
         },
     };
-    session.run(Answered { ports, plan, ability, talk, events }).await;
+    session.run(Answered { ports, plan, ability, reach: desk.reach(source), talk, events }).await;
 }
 
 /// The headers that the agent wants to know, as its variables.

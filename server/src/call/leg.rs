@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use codecs::g711::Law;
+use control_api::Network;
 use media_core::LegConfig;
 use sip_stack::offer::{Ability, Codec, Plan};
 use sip_stack::{CallHandle, Direction, EndpointConfig, Event, NameAddr, Outgoing, Transport};
@@ -48,6 +49,47 @@ pub fn config(plan: &Plan) -> LegConfig {
         cname: format!("{:08x}@sidetone", four(0).rotate_left(7)),
         sending: matches!(plan.direction, Direction::SendRecv | Direction::SendOnly),
         receiving: matches!(plan.direction, Direction::SendRecv | Direction::RecvOnly),
+    }
+}
+
+/// Where the media of a call may go: to whoever signals it, to public addresses and to networks that the operator names; within private
+/// networks only when the signalling comes from one. To any other place nothing is sent: there the peer's own packets must show first
+/// where it is, as behind a NAT.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    peer: IpAddr,
+    ours: IpAddr,
+    allowed: Vec<Network>,
+}
+
+impl Reach {
+    /// For a call that is signalled by `peer`, offers `ours`, and may go to these networks though they are not public.
+    #[must_use]
+    pub fn new(peer: IpAddr, ours: IpAddr, allowed: Vec<Network>) -> Self {
+        Self { peer, ours, allowed }
+    }
+
+    /// The leg that both sides agreed on, kept away from where it may not go.
+    #[must_use]
+    pub fn config(&self, plan: &Plan) -> LegConfig {
+        let nowhere = SocketAddr::new(if plan.remote.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() }, 0);
+        let to = |address: SocketAddr| if self.permits(address.ip()) { address } else { nowhere };
+        config(&Plan { remote: to(plan.remote), remote_rtcp: to(plan.remote_rtcp), ..*plan })
+    }
+
+    fn permits(&self, target: IpAddr) -> bool {
+        let (target, peer) = (target.to_canonical(), self.peer.to_canonical());
+        target == peer
+            || target != self.ours.to_canonical() && control_api::permits(&self.allowed, target)
+            || is_site(target) && is_site(peer)
+    }
+}
+
+/// Networks of one's own house (RFC 1918, RFC 4193) and the shared space of carriers (RFC 6598).
+fn is_site(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(v6) => v6.is_unique_local(),
     }
 }
 
@@ -118,4 +160,35 @@ pub fn unix_ms() -> i64 {
 fn random_u32() -> u32 {
     let bytes = uuid::Uuid::new_v4().into_bytes();
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_goes_nowhere_near_what_the_signalling_has_no_business_with() {
+        let home: Network = "127.0.0.0/8".parse().unwrap();
+        // Who signals, where the media is to go, whether this machine's own networks are open to calls, and the verdict.
+        for (peer, target, open, goes) in [
+            ("203.0.114.7", "203.0.114.7", false, true),
+            ("203.0.114.7", "8.8.8.8", false, true),
+            ("203.0.114.7", "127.0.0.1", false, false),
+            ("203.0.114.7", "::ffff:127.0.0.1", false, false),
+            ("203.0.114.7", "169.254.169.254", false, false),
+            ("203.0.114.7", "10.0.0.5", false, false),
+            ("203.0.114.7", "100.64.0.5", false, false),
+            ("203.0.114.7", "fe80::1", false, false),
+            ("203.0.114.7", "8.8.4.4", false, false), // ours
+            ("10.0.0.9", "10.0.0.5", false, true),
+            ("10.0.0.9", "127.0.0.1", false, false),
+            ("fd00::9", "fd00::5", false, true),
+            ("127.0.0.1", "127.0.0.1", false, true),
+            ("203.0.114.7", "127.0.0.1", true, true),
+        ] {
+            let allowed = if open { vec![home] } else { Vec::new() };
+            let reach = Reach::new(peer.parse().unwrap(), "8.8.4.4".parse().unwrap(), allowed);
+            assert_eq!(reach.permits(target.parse().unwrap()), goes, "{peer} wants media at {target}");
+        }
+    }
 }

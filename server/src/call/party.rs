@@ -97,7 +97,7 @@ async fn place(desk: Desk, wanted: Wanted, tell: UnboundedSender<Progress>, mut 
                 continue;
             }
         };
-        let ability = way.ability;
+        let (ability, reach) = (way.ability, way.reach);
         let mut silent = n + 1 < count;
         let silence = tokio::time::sleep(plan.next_after);
         tokio::pin!(silence);
@@ -109,7 +109,7 @@ async fn place(desk: Desk, wanted: Wanted, tell: UnboundedSender<Progress>, mut 
                         let _ = tell.send(Progress::Ringing(status));
                     }
                     Some(Event::Answered { sdp, .. }) => {
-                        let told = match Party::open(desk.clone(), call, events, ability, ports, &sdp, words) {
+                        let told = match Party::open(desk.clone(), call, events, (ability, reach), ports, &sdp, words) {
                             Some(party) => Progress::Answered(Box::new(party)),
                             None => Progress::Failed(Some(488), "codec_mismatch"),
                         };
@@ -171,6 +171,7 @@ pub(super) struct Party {
     events: UnboundedReceiver<Event>,
     notices: UnboundedReceiver<Notice>,
     ability: Ability,
+    reach: leg::Reach,
 }
 
 impl Party {
@@ -178,7 +179,7 @@ impl Party {
         desk: Desk,
         call: CallHandle,
         events: UnboundedReceiver<Event>,
-        ability: Ability,
+        (ability, reach): (Ability, leg::Reach),
         ports: Ports,
         sdp: &Sdp,
         words: Option<(String, TtsLink)>,
@@ -190,7 +191,7 @@ impl Party {
                 return None;
             }
         };
-        let (line, control) = desk.media.open(ports, leg::config(&plan));
+        let (line, control) = desk.media.open(ports, reach.config(&plan));
         let (tell, notices) = unbounded_channel();
         let is_told = words.is_some();
         let talk: Box<dyn Talk> = match words {
@@ -200,7 +201,7 @@ impl Party {
         let line = Box::new(Rings::new(line));
         desk.voice.seat(VoiceSeat { talk, line, ear: None, tap: None, answered: Instant::now() });
         let codec = leg::codec_name(plan.law);
-        Some(Self { desk, call, control, codec, is_told, events, notices, ability })
+        Some(Self { desk, call, control, codec, is_told, events, notices, ability, reach })
     }
 
     /// What happens next.
@@ -209,6 +210,11 @@ impl Party {
             tokio::select! {
                 event = self.events.recv() => match event {
                     Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref()),
+                    Some(Event::Established { sdp: Some(sdp), .. } | Event::Changed { sdp, .. }) => {
+                        if let Ok(plan) = sip_stack::offer::accept(&self.ability, &sdp) {
+                            self.control.update(self.reach.config(&plan));
+                        }
+                    }
                     Some(Event::Info { digits, .. }) => return Step::Keys(digits),
                     // Whom we have called passes nobody on.
                     Some(Event::Refer { .. }) => self.desk.sip.refuse_refer(self.call, Refusal::new(603)),
@@ -230,7 +236,7 @@ impl Party {
             None => sip_stack::offer::offer(&self.ability),
             Some(offer) => match sip_stack::offer::answer(offer, &self.ability) {
                 Ok((answer, plan)) => {
-                    self.control.update(leg::config(&plan));
+                    self.control.update(self.reach.config(&plan));
                     answer
                 }
                 Err(refused) => return self.desk.sip.reject(self.call, refused),

@@ -62,6 +62,7 @@ pub(super) struct Answered {
     pub(super) ports: Ports,
     pub(super) plan: Plan,
     pub(super) ability: Ability,
+    pub(super) reach: leg::Reach,
     pub(super) talk: Talker,
     pub(super) events: UnboundedReceiver<Event>,
 }
@@ -281,14 +282,14 @@ impl Session {
 
     /// The answered call, to its end.
     pub(super) async fn run(mut self, answered: Answered) {
-        let Answered { ports, plan, mut ability, talk, mut events } = answered;
+        let Answered { ports, plan, mut ability, reach, talk, mut events } = answered;
         let answered_at = Instant::now();
         let answered_ms = leg::unix_ms();
         self.answered = Some((answered_ms, answered_at));
         let mut credit =
             self.credit.take().map(|credit| credit.keep(self.desk.store.clone(), answered_ms, answered_at));
         let mut meters = Vec::new();
-        let (line, control) = self.desk.media.open(ports, leg::config(&plan));
+        let (line, control) = self.desk.media.open(ports, reach.config(&plan));
         let (recorded, recording) = self.open_recording();
         let tap = Shown::new(recorded);
         self.desk.set_heard(self.seat.id, tap.heard());
@@ -307,7 +308,7 @@ impl Session {
         };
         self.status_with(Status::InProgress, Some(200), data);
         let ear = ear.filter(|_| self.agent.name != ECHO);
-        let mut grip = Grip::new(control, plan, self.inbox.is_none());
+        let mut grip = Grip::new(control, plan, reach, self.inbox.is_none());
         self.desk.voice.seat(VoiceSeat {
             talk,
             line: Box::new(Rings::new(line)),
@@ -329,7 +330,13 @@ impl Session {
                     Some(Event::Transfer { status, over, .. }) => if let Some(reason) = self.referred(status, over, &mut grip).await {
                         break (reason, true);
                     },
-                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &grip.control).await,
+                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &mut grip).await,
+                    // Their answer to an offer that they asked us for, or that refreshed the session.
+                    Some(Event::Established { sdp: Some(sdp), .. } | Event::Changed { sdp, .. }) => {
+                        if let Ok(plan) = sip_stack::offer::accept(&ability, &sdp) {
+                            self.agreed(plan, &mut grip);
+                        }
+                    }
                     Some(Event::Info { digits, .. }) => self.keys_by_signalling(digits, &grip),
                     Some(Event::Refer { refer, .. }) => self.follow(*refer, &mut grip).await,
                     Some(_) => {}
@@ -432,12 +439,7 @@ impl Session {
         self.write(Entry::Recording(self.recording_state(id, state, finished.as_ref())));
     }
 
-    async fn renegotiate(
-        &mut self,
-        offer: Option<&sip_stack::Sdp>,
-        ability: &mut Ability,
-        control: &wire::media::LegControl,
-    ) {
+    async fn renegotiate(&mut self, offer: Option<&sip_stack::Sdp>, ability: &mut Ability, grip: &mut Grip) {
         ability.version += 1;
         let Some(offer) = offer else {
             let _ = self.desk.sip.answer(self.call, sip_stack::offer::offer(ability)).await;
@@ -445,17 +447,22 @@ impl Session {
         };
         match sip_stack::offer::answer(offer, ability) {
             Ok((answer, plan)) => {
-                let held = !matches!(plan.direction, sip_stack::Direction::SendRecv);
-                if std::mem::replace(&mut self.held, held) != held {
-                    let _ = self.orders.send(Order::Hold(held));
-                    let name = if held { Name::HoldStarted } else { Name::HoldEnded };
-                    self.write(Entry::Event { name, data: json!({"by": "caller"}) });
-                }
-                control.update(leg::config(&plan));
+                self.agreed(plan, grip);
                 let _ = self.desk.sip.answer(self.call, answer).await;
             }
             Err(refused) => self.desk.sip.reject(self.call, refused),
         }
+    }
+
+    /// The media is elsewhere, or otherwise, from now on.
+    fn agreed(&mut self, plan: Plan, grip: &mut Grip) {
+        let held = !matches!(plan.direction, sip_stack::Direction::SendRecv);
+        if std::mem::replace(&mut self.held, held) != held {
+            let _ = self.orders.send(Order::Hold(held));
+            let name = if held { Name::HoldStarted } else { Name::HoldEnded };
+            self.write(Entry::Event { name, data: json!({"by": "caller"}) });
+        }
+        grip.change(plan);
     }
 
     /// What the conversation tells; the reason when it wants the call to end.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use wire::media::{self, LegControl, Patch};
 
 use super::desk::Asked;
+use super::leg::Reach;
 use super::session::Session;
 use super::sounds;
 use super::transfer::{Step, Transfer};
@@ -28,6 +29,7 @@ pub(super) struct Grip {
     pub(super) control: LegControl,
     /// What was agreed on the line.
     plan: Plan,
+    reach: Reach,
     /// The other side has hung up, and the call goes on without it.
     pub(super) gone: bool,
     /// An agent talks, not a subject of measurements.
@@ -49,8 +51,14 @@ pub(super) enum Turn {
 }
 
 impl Grip {
-    pub(super) fn new(control: LegControl, plan: Plan, talks: bool) -> Self {
-        Self { control, plan, gone: false, talks, holding: false, farewell: None, transfer: None }
+    pub(super) fn new(control: LegControl, plan: Plan, reach: Reach, talks: bool) -> Self {
+        Self { control, plan, reach, gone: false, talks, holding: false, farewell: None, transfer: None }
+    }
+
+    /// Something else was agreed on the line.
+    pub(super) fn change(&mut self, plan: Plan) {
+        self.control.update(self.reach.config(&plan));
+        self.plan = plan;
     }
 
     /// Nothing is sent to the other side any more, and nothing is expected of it.
@@ -58,7 +66,7 @@ impl Grip {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let direction = Direction::SendOnly;
         let plan = Plan { remote: nowhere, remote_rtcp: nowhere, direction, ..self.plan };
-        self.control.update(super::leg::config(&plan));
+        self.control.update(self.reach.config(&plan));
     }
 
     /// Waits for what happens by itself. Nothing is lost when the wait is given up.

@@ -13,6 +13,8 @@ use crate::trunks;
 pub(super) struct Way {
     /// What we offer there.
     pub(super) ability: Ability,
+    /// Where its media may be.
+    pub(super) reach: leg::Reach,
     first: Flow,
     others: Vec<Flow>,
 }
@@ -40,7 +42,8 @@ pub(super) async fn find(desk: &Desk, hop: &Hop, ports: &Ports) -> Result<Way, S
     let mut found = found.into_iter();
     let first = found.next().ok_or("no address")?;
     let ability = leg::ability(ports, desk.media_address(first.remote));
-    Ok(Way { ability, first, others: found.collect() })
+    let reach = desk.reach(first.remote);
+    Ok(Way { ability, reach, first, others: found.collect() })
 }
 
 impl Way {

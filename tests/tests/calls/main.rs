@@ -13,6 +13,7 @@ mod credit;
 mod keypad;
 mod listen;
 mod live;
+mod moved;
 mod outbound;
 mod reviewer;
 mod sequential;
