@@ -663,10 +663,18 @@ impl Conversation {
             }
             Order::Keys(keys) => {
                 for digit in keys.bytes() {
-                    self.event(now, LineEvent::Key { digit, at: now }, line);
+                    self.pressed(now, (digit, now, true), line);
                 }
             }
             Order::SendKeys(digits) => line.send(LineCommand::SendDigits(digits)),
+        }
+    }
+
+    fn pressed(&mut self, now: Ms, (digit, at, signalled): (u8, Ms, bool), line: &mut dyn Line) {
+        self.clock.key(at);
+        self.tell(ConversationEvent::Key { digit, at, signalled });
+        if !self.away {
+            self.input(now, In::Key { digit, at }, line);
         }
     }
 }
@@ -687,13 +695,7 @@ impl Talk for Conversation {
 
     fn event(&mut self, now: Ms, event: LineEvent, line: &mut dyn Line) {
         match event {
-            LineEvent::Key { digit, at } => {
-                self.clock.key(at);
-                self.tell(ConversationEvent::Key { digit, at });
-                if !self.away {
-                    self.input(now, In::Key { digit, at }, line);
-                }
-            }
+            LineEvent::Key { digit, at } => self.pressed(now, (digit, at, false), line),
             LineEvent::Sent { digit, in_band } => self.tell(ConversationEvent::Sent { digit, in_band }),
             LineEvent::Mark { r#gen } => {
                 self.settle(r#gen, None);

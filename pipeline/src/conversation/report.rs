@@ -37,6 +37,8 @@ pub enum ConversationEvent {
         digit: u8,
         /// When.
         at: Ms,
+        /// It came beside the audio, by signalling.
+        signalled: bool,
     },
     /// A key of ours was pressed and let go.
     Sent {

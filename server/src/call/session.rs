@@ -491,8 +491,9 @@ impl Session {
             ConversationEvent::Resumed { paused_ms } => {
                 self.write(Entry::Event { name: Name::TurnResumed, data: json!({"paused_ms": paused_ms}) });
             }
-            ConversationEvent::Key { digit, at } => {
-                let data = json!({"digit": char::from(digit).to_string(), "at_ms": at, "via": "rfc4733"});
+            ConversationEvent::Key { digit, at, signalled } => {
+                let via = if signalled { "info" } else { "rfc4733" };
+                let data = json!({"digit": char::from(digit).to_string(), "at_ms": at, "via": via});
                 self.write(Entry::Event { name: Name::DtmfReceived, data });
             }
             ConversationEvent::Sent { digit, in_band } => {
