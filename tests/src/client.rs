@@ -3,12 +3,16 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 
 use crate::Sidetone;
-use crate::sidetone::workspace;
+use crate::sidetone::{free_port, workspace};
 
 /// Nothing here takes longer.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
@@ -17,7 +21,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(150);
 #[derive(Debug)]
 pub struct Sipp {
     command: Command,
-    dir: PathBuf,
+    errors: PathBuf,
 }
 
 impl Sipp {
@@ -30,19 +34,46 @@ impl Sipp {
     /// The same between two addresses of one's choice.
     #[must_use]
     pub fn between(server: &Sidetone, remote: SocketAddr, local: IpAddr, scenario: &str, to: &str) -> Self {
+        let mut sipp = Self::playing(server, local, scenario);
+        sipp.command.arg(remote.to_string()).args(["-s", to]);
+        sipp
+    }
+
+    /// Waits for one call at this address.
+    #[must_use]
+    pub fn called(server: &Sidetone, at: SocketAddr, scenario: &str) -> Self {
+        let mut sipp = Self::playing(server, at.ip(), scenario);
+        sipp.command.args(["-p", &at.port().to_string(), "-m", "1"]);
+        sipp
+    }
+
+    fn playing(server: &Sidetone, local: IpAddr, scenario: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let local = local.to_string();
-        let scenario = workspace().join("tests/sipp").join(scenario);
+        let errors = format!("sipp-{}-{scenario}.log", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new("sipp");
         // Its own log names lie where it runs.
         command
-            .arg(remote.to_string())
             .arg("-sf")
-            .arg(scenario)
-            .args(["-s", to, "-i", &local, "-mi", &local, "-nostdin", "-trace_err"])
-            .args(["-error_file", "sipp-errors.log", "-timeout", "140"])
+            .arg(workspace().join("tests/sipp").join(scenario))
+            .args(["-i", &local, "-mi", &local, "-nostdin", "-trace_err", "-error_file", &errors, "-timeout", "140"])
             .current_dir(server.dir())
             .kill_on_drop(true);
-        Self { command, dir: server.dir().to_owned() }
+        Self { command, errors: server.dir().join(errors) }
+    }
+
+    /// Gives a scenario a word that it asks for.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.command.args(["-key", key, value]);
+        self
+    }
+
+    /// Neither repeats nor passes over what is repeated: the scenario sees every message.
+    #[must_use]
+    pub fn seeing_all(mut self) -> Self {
+        self.command.arg("-nr");
+        self
     }
 
     /// So many calls, all at the same time.
@@ -63,8 +94,9 @@ impl Sipp {
     /// Runs the scenario; any call that does not follow it fails the test.
     pub async fn run(mut self) {
         let (output, errors) = finish("sipp", "sip-tester", &mut self.command).await;
-        let wrong = fs::read_to_string(self.dir.join("sipp-errors.log")).unwrap_or_default();
-        assert_eq!(output, Some(0), "sipp: calls failed (1) or could not be made:\n{errors}\n{wrong}");
+        let wrong = fs::read_to_string(&self.errors).unwrap_or_default();
+        let log = self.errors.display();
+        assert_eq!(output, Some(0), "{log}: calls failed (1) or could not be made:\n{errors}\n{wrong}");
     }
 }
 
@@ -74,6 +106,30 @@ pub struct Baresip {
     dir: PathBuf,
     uri: String,
     account: String,
+    control: SocketAddr,
+}
+
+/// A baresip on the line, which does what it is told.
+#[derive(Debug)]
+pub struct Handset {
+    // It is on the line as long as this lives.
+    _process: Child,
+    control: SocketAddr,
+}
+
+impl Handset {
+    /// Presses one of its buttons, by the name that its menu has for it: `hold`, `resume`, `transfer`, `hangup`.
+    pub async fn press(&self, button: &str, with: &str) {
+        let order = serde_json::json!({"command": button, "params": with, "token": button}).to_string();
+        let mut control = TcpStream::connect(self.control).await.expect("baresip takes orders");
+        // A netstring each way.
+        control.write_all(format!("{}:{order},", order.len()).as_bytes()).await.expect("baresip reads orders");
+        let mut answer = vec![0; 4096];
+        let length = tokio::time::timeout(Duration::from_secs(10), control.read(&mut answer)).await;
+        let length = length.expect("baresip answers").expect("baresip answers");
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.contains("\"ok\":true") || answer.contains("\"event\":true"), "{button}: {answer}");
+    }
 }
 
 impl Baresip {
@@ -87,13 +143,14 @@ impl Baresip {
             |name: &str, text: String| fs::write(dir.join(name), text).expect("the temporary folder can be written");
         let modules = modules();
         let loaded: String =
-            ["account", "contact", "menu"].iter().map(|name| format!("module_app {name}.so\n")).collect();
+            ["account", "contact", "ctrl_tcp", "menu"].iter().map(|name| format!("module_app {name}.so\n")).collect();
+        let control = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let sound: String = ["g711", "aufile"].iter().map(|name| format!("module {name}.so\n")).collect();
         write(
             "config",
             format!(
                 "call_max_calls 2\naudio_source aufile,{}\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
-                 rtp_ports 34000-34999\nmodule_path {modules}\n{sound}{loaded}",
+                 rtp_ports 34000-34999\nctrl_tcp_listen {control}\nmodule_path {modules}\n{sound}{loaded}",
                 microphone.display(),
             ),
         );
@@ -101,7 +158,15 @@ impl Baresip {
         write("accounts", account.clone());
         write("contacts", String::new());
         let uri = format!("sip:{to}@{}", SocketAddr::new(address, server.sip.port()));
-        Self { dir, uri, account }
+        Self { dir, uri, account, control }
+    }
+
+    /// Speaks TCP; it adds that to what it calls by itself.
+    #[must_use]
+    pub fn over_tcp(self) -> Self {
+        fs::write(self.dir.join("accounts"), self.account.replace(">;", ";transport=tcp>;"))
+            .expect("the temporary folder can be written");
+        self
     }
 
     /// Speaks TLS to this port, and believes this certificate.
@@ -116,6 +181,17 @@ impl Baresip {
         let host = self.uri.rsplit_once(':').map_or(self.uri.as_str(), |(host, _)| host);
         self.uri = format!("{host}:{port};transport=tls");
         self
+    }
+
+    /// Calls and stays on the line until the handset is dropped, or two minutes.
+    #[must_use]
+    pub fn dial(&self) -> Handset {
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(&self.dir).args(["-e", &format!("d{}", self.uri), "-t", "120"]);
+        command.current_dir(&self.dir).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().unwrap_or_else(|error| panic!("baresip: {error}; Debian has it in baresip-core"));
+        Handset { _process: process, control: self.control }
     }
 
     /// Calls and stays on the line for so long; gives what baresip wrote.
@@ -135,7 +211,7 @@ fn modules() -> String {
 
 /// Exit code and everything written.
 async fn finish(name: &str, package: &str, command: &mut Command) -> (Option<i32>, String) {
-    let ended = tokio::time::timeout(ENDS_WITHIN, command.stdin(std::process::Stdio::null()).output()).await;
+    let ended = tokio::time::timeout(ENDS_WITHIN, command.stdin(Stdio::null()).output()).await;
     let ended = ended.unwrap_or_else(|_| panic!("{name} does not end"));
     let ended = ended.unwrap_or_else(|error| panic!("{name}: {error}; Debian has it in {package}"));
     let written = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();

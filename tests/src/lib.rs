@@ -17,7 +17,7 @@ mod sidetone;
 pub mod sound;
 
 pub use api::Api;
-pub use client::{Baresip, Sipp};
+pub use client::{Baresip, Handset, Sipp};
 pub use home::{elsewhere, enter};
 pub use line::{Line, SSRC, Sip, header, request, rtp_header};
 pub use phone::{Phone, Spoken};

@@ -16,6 +16,7 @@ mod live;
 mod moved;
 mod outbound;
 mod reviewer;
+mod races;
 mod sequential;
 mod softphone;
 mod startup;
