@@ -7,6 +7,7 @@ mod bad_input;
 mod barge_in;
 mod booking;
 mod channels;
+mod carriers;
 mod company;
 mod crash;
 mod credit;
