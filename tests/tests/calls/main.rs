@@ -11,6 +11,8 @@ mod carriers;
 mod company;
 mod crash;
 mod credit;
+mod faults;
+mod flood;
 mod keypad;
 mod listen;
 mod live;

@@ -58,3 +58,25 @@ async fn who_tries_names_is_answered_alike_then_not_at_all() {
     let answer = friend.ask(&request("OPTIONS", &server.uri("demo"), friend.at(), "")).await;
     assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_claims_to_be_somewhere_else_stays_a_stranger() {
+    let (server, at, _) = server().await;
+    let stranger = Sip::between(at.ip(), at).await;
+    // What would be let in if any of it counted: the loopback is trusted.
+    for claim in [
+        "X-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\n",
+        "Record-Route: <sip:127.0.0.1;lr>\r\nP-Asserted-Identity: <sip:+14155550177@127.0.0.1>\r\n",
+        "P-Charging-Vector: icid-value=1;icid-generated-at=127.0.0.1\r\nHistory-Info: <sip:127.0.0.1>;index=1\r\n",
+    ] {
+        let ours = stranger.at().to_string();
+        let invite = request("INVITE", &format!("sip:demo@{at}"), stranger.at(), OFFER)
+            .replacen("Max-Forwards", &format!("{claim}Max-Forwards"), 1)
+            // rport brings the answer here all the same.
+            .replace(&format!("UDP {ours}"), "UDP 127.0.0.1:5060;rport;received=127.0.0.1")
+            .replace(&format!("hand@{ours}"), "hand@127.0.0.1:5060");
+        let answer = stranger.ask(&invite).await;
+        assert!(answer.starts_with("SIP/2.0 401 "), "{answer}");
+    }
+    assert!(server.api.calls().await.is_empty());
+}
