@@ -17,6 +17,7 @@ mod outside;
 mod random;
 mod refusal;
 pub mod sdp;
+pub mod stir;
 pub mod stream;
 pub mod timer;
 mod transaction;

@@ -82,4 +82,5 @@ names! {
     RAck "RAck" "",
     ServiceRoute "Service-Route" "",
     Path "Path" "",
+    Identity "Identity" "y",
 }
