@@ -104,6 +104,7 @@ fn created(tenant: TenantId) -> NewCall {
         direction: Direction::Inbound,
         from: "+12125550123".to_owned().into(),
         to: "sip:demo@127.0.0.1".to_owned().into(),
+        verified: None,
         number_id: None,
         trunk_id: None,
         agent_id: None,

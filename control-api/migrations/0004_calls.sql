@@ -12,6 +12,7 @@ CREATE TABLE calls (
     sip_status BIGINT,
     from_addr TEXT NOT NULL,
     to_addr TEXT NOT NULL,
+    verified TEXT CHECK (verified IN ('A','B','C','failed','none')),
     number_id TEXT,
     trunk_id TEXT,
     agent_id TEXT,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use domain::{AgentId, AgentSpec, CallId, NumberId, Pii, TenantId, TrunkId, phone::E164};
 use serde_json::{Map, Value};
 
-use crate::BoxFuture;
+use crate::{BoxFuture, StirVerify};
 
 /// Finds who answers an inbound call. `server` asks; whoever knows the numbers implements it.
 pub trait Directory: Send + Sync {
@@ -68,8 +68,21 @@ pub struct Route {
     pub variables: Map<String, Value>,
     /// The caller wishes not to be named, and the trunk honours that: no row shows more than `anonymous`.
     pub withheld: bool,
+    /// What the trunk wants of the caller's signature; none where nobody looks.
+    pub signed: Option<Signed>,
     /// How many calls there may be beside it.
     pub bounds: Bounds,
+}
+
+/// What a signed caller id must be, and for whom it must have been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// What is wanted.
+    pub verify: StirVerify,
+    /// The caller's number, from where the trunk reads it, also when he wishes not to be named; none when he has none.
+    pub orig: Option<E164>,
+    /// The numbers called: To, then the Request-URI.
+    pub dest: Vec<E164>,
 }
 
 /// How many calls a trunk and a number may carry.
@@ -98,6 +111,7 @@ impl Route {
             from: None,
             variables: Map::new(),
             withheld: false,
+            signed: None,
             bounds: Bounds::default(),
         }
     }

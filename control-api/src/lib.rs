@@ -46,7 +46,7 @@ pub use agents::{
 pub use archive::{Archive, ArchiveError, Discard, S3Settings, Storage, Upload};
 pub use auth::{AuthSettings, OauthProvider, Registration};
 pub use background::{Background, BackgroundSettings};
-pub use directory::{Bounds, Directory, Identity, Refused, Route, RouteQuery};
+pub use directory::{Bounds, Directory, Identity, Refused, Route, RouteQuery, Signed};
 pub use files::{Exporter, FilesSettings};
 pub use http::{App, openapi, router};
 pub use invariants::{Broken, INVARIANTS, Invariant};
@@ -69,15 +69,15 @@ pub use people::Purge as TenantPurge;
 pub use retention::Retention;
 pub use routing::{
     Binding, CarrierSettings, Destination, Gate, Hop, Line, Login, Manners, Network, NoPlan, NotANetwork, Plan,
-    PlanQuery, Prack, RoutingSettings, Sighting, StoreDirectory, TelnyxSettings, Transport, TwilioSettings,
-    number_orders, permits,
+    PlanQuery, Prack, RoutingSettings, Sighting, Signature, StirVerify, StoreDirectory, TelnyxSettings, Transport,
+    TwilioSettings, Vouched, number_orders, permits,
 };
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};
 pub use store::{Booking, FirstRun, Message, SlotTaken, Store, StoreError, TakeError};
 pub use switchboard::{
-    Ask, AskRefused, Brief, DialRefused, DialRequest, Health, Heard, LiveCall, OnFail, Side, Switchboard, TransferMode,
-    TransferOrder, TransferTerms, TransferTo, Via,
+    Ask, AskRefused, Brief, DialRefused, DialRequest, Health, Heard, LiveCall, OnFail, ProbeRefused, Probed, Side,
+    Switchboard, TransferMode, TransferOrder, TransferTerms, TransferTo, Via,
 };
 pub use time::{Clock, now_ms};
 

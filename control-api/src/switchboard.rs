@@ -44,8 +44,37 @@ pub trait Switchboard: Send + Sync {
     /// Both sides of an answered call from now on; none when it is not here.
     fn listen(&self, call: CallId) -> Option<broadcast::Receiver<Heard>>;
 
+    /// Asks each gateway of a trunk that calls may go to whether it lives; takes some seconds at most.
+    fn probe<'a>(&'a self, trunk: TrunkId) -> BoxFuture<'a, Result<Vec<Probed>, ProbeRefused>>;
+
     /// The node's own metrics in Prometheus text, names `sidetone_*`, no phone numbers.
     fn metrics(&self) -> String;
+}
+
+/// What a gateway said when it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// Its row.
+    pub gateway: String,
+    /// Its host.
+    pub host: String,
+    /// What it said; 408 when it said nothing.
+    pub status: u16,
+    /// How long that took.
+    pub rtt: Option<std::time::Duration>,
+    /// Why nothing came, for people.
+    pub detail: Option<String>,
+}
+
+/// Why nobody is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeRefused {
+    /// It is switched off, or this node has not heard of it yet.
+    #[error("the trunk is not in service")]
+    NotInService,
+    /// One test at a time.
+    #[error("the trunk is being tested already")]
+    Busy,
 }
 
 /// An outbound call to be placed.

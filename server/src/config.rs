@@ -57,6 +57,8 @@ pub enum ConfigError {
 pub struct Config {
     /// SIP listeners.
     pub sip: Sip,
+    /// Signed caller ids.
+    pub stir: Stir,
     /// Sources that only knock.
     pub guard: Guard,
     /// RTP ports and threads.
@@ -163,6 +165,35 @@ impl Sip {
     /// The sums that challenges ask for; unknown names are refused when the configuration is checked.
     pub fn digest(&self) -> Vec<Algorithm> {
         self.digest_algorithms.iter().filter_map(|name| Algorithm::of(Some(name))).collect()
+    }
+}
+
+/// `[stir]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stir {
+    /// Whose certificates may sign callers, in PEM; "" = nobody's, and signatures are not looked at.
+    pub trust_anchors: PathBuf,
+    /// Hosts that certificates are fetched from; none = any public one.
+    pub hosts: Vec<String>,
+    /// How old a signature may be, in s.
+    pub freshness_s: u64,
+    /// The key that our calls are signed with, P-256 in PKCS #8 and PEM; "" = none is signed.
+    pub key: PathBuf,
+    /// Where others find its certificate.
+    pub certificate_url: String,
+}
+
+impl Default for Stir {
+    fn default() -> Self {
+        let no_file = PathBuf::new;
+        Self {
+            trust_anchors: no_file(),
+            hosts: Vec::new(),
+            freshness_s: 60,
+            key: no_file(),
+            certificate_url: String::new(),
+        }
     }
 }
 
@@ -523,6 +554,17 @@ impl Config {
         if *trace_messages > 10_000 {
             return Err(value("sip.trace_messages", trace_messages, "at most 10000"));
         }
+        let Stir { key, certificate_url, freshness_s, .. } = &self.stir;
+        if unset(key) != certificate_url.is_empty() {
+            return Err(value(
+                "stir.certificate_url",
+                certificate_url,
+                "key and the https URL of its certificate go together",
+            ));
+        }
+        if !(1..=3600).contains(freshness_s) {
+            return Err(value("stir.freshness_s", freshness_s, "from 1 to 3600"));
+        }
         let Guard { throttle_after, ban_after, .. } = self.guard;
         if throttle_after == 0 || ban_after < throttle_after {
             return Err(value("guard.ban_after", ban_after, "at least guard.throttle_after, which is at least 1"));
@@ -691,6 +733,8 @@ mod tests {
             ("SIDETONE__SIP__HEP", "homer", "sip.hep"),
             ("SIDETONE__SIP__REALM", "a \"b\"", "sip.realm"),
             ("SIDETONE__SIP__DIGEST_ALGORITHMS", "[\"MD4\"]", "sip.digest_algorithms"),
+            ("SIDETONE__STIR__KEY", "key.pem", "stir.certificate_url"),
+            ("SIDETONE__STIR__FRESHNESS_S", "0", "stir.freshness_s"),
             ("SIDETONE__GUARD__BAN_AFTER", "1", "guard.ban_after"),
             ("SIDETONE__RTP__PORTS", "5-3", "rtp.ports"),
             ("SIDETONE__HTTP__LISTEN", "8080", "http.listen"),

@@ -17,6 +17,7 @@ use wire::sip::{Resolver, SipConfig, SipHandle, TlsConfig, TraceConfig};
 use crate::agents::Machines;
 use crate::call::desk::{Desk, Parts};
 use crate::call::record::{Recorder, salvage};
+use crate::call::stir::Stir;
 use crate::call::traces::Traces;
 use crate::config;
 use crate::house::House;
@@ -144,6 +145,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     });
     let desk = Desk::new(Parts {
         trunks,
+        stir: Stir::new(&house.config.stir, sender.outward().clone())?,
         challenger: Challenger::new(&house.config.sip.realm, house.config.sip.digest()),
         traces,
         directory,

@@ -158,6 +158,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::trunks::list, routes::trunks::create))
         .routes(routes!(routes::trunks::get, routes::trunks::put, routes::trunks::patch, routes::trunks::delete))
         .routes(routes!(routes::trunks::status))
+        .routes(routes!(routes::trunks::test))
         .routes(routes!(routes::dispatch_rules::list, routes::dispatch_rules::create))
         .routes(routes!(
             routes::dispatch_rules::get,

@@ -66,6 +66,8 @@ pub struct NewCall {
     pub from: Pii<String>,
     /// Called address.
     pub to: Pii<String>,
+    /// What the caller's signature says, where somebody looked: `A`, `B`, `C`, `failed` or `none`.
+    pub verified: Option<&'static str>,
     /// The tenant's number, called or shown.
     pub number_id: Option<NumberId>,
     /// The trunk it takes.

@@ -277,8 +277,8 @@ async fn write(
 pub(super) async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> Result<Head, sqlx::Error> {
     sqlx::query(
         "INSERT INTO calls (id, tenant_id, livemode, channel, direction, status, from_addr, to_addr, agent_id, agent_version, config,
-           variables, metadata, sip_call_id, node_id, boot_id, created_at, number_id, trunk_id)
-         VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+           variables, metadata, sip_call_id, node_id, boot_id, created_at, number_id, trunk_id, verified)
+         VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(id)
     .bind(new.tenant.to_string())
@@ -298,6 +298,7 @@ pub(super) async fn create(db: &mut AnyConnection, id: &str, new: &NewCall) -> R
     .bind(new.created_at_ms)
     .bind(new.number_id.map(|id| id.to_string()))
     .bind(new.trunk_id.map(|id| id.to_string()))
+    .bind(new.verified)
     .execute(&mut *db)
     .await?;
     Ok(Head {

@@ -24,9 +24,13 @@ use super::{
     rule::{self, Arrival, Party, header},
     snapshot::{Number, Snapshot, TrunkEntry, fingerprint},
     stand_in,
-    trunk::{CallerIdFrom, InboundMode},
+    trunk::{CallerIdFrom, InboundMode, StirVerify},
 };
-use crate::{NodeKey, Refused, Route, RouteQuery, Store, directory::Bounds, now_ms};
+use crate::{
+    NodeKey, Refused, Route, RouteQuery, Store,
+    directory::{Bounds, Signed},
+    now_ms,
+};
 
 /// How often other nodes' changes are looked for.
 pub(crate) const POLL: Duration = Duration::from_secs(5);
@@ -427,6 +431,8 @@ struct Call<'a> {
     from: Party<'a>,
     /// The caller wishes not to be named.
     withheld: bool,
+    /// What is to be asked of his signature.
+    signed: Option<Signed>,
     variables: Map<String, Value>,
 }
 
@@ -440,13 +446,22 @@ impl<'a> Call<'a> {
         // The user part may carry parameters of its own (`+1212…;phone-context=…`); who is called is what stands before them.
         let to = meant.unwrap_or_else(|| query.to.expose().split(';').next().unwrap_or_default());
         let withheld = identity.privacy_honour && query.identity.private;
-        let from = match identity.caller_id {
-            // The number is for those who are trusted with it; an agent is not one of them (RFC 3325 §7).
-            _ if withheld => "anonymous",
+        let said = match identity.caller_id {
             CallerIdFrom::Number => from,
             CallerIdFrom::Pai => asserted.unwrap_or_default(),
             CallerIdFrom::Both => asserted.unwrap_or(from),
         };
+        // A signature counts for the number that we go by and for no other that stands in the same INVITE.
+        let signed = (identity.stir.verify != StirVerify::Off).then(|| {
+            let called = [header(&query.headers, "To").map(addressed), Some(user(query.to.expose()))];
+            Signed {
+                verify: identity.stir.verify,
+                orig: identity.e164.read(said),
+                dest: called.into_iter().flatten().filter_map(|called| identity.e164.read(called)).collect(),
+            }
+        });
+        // The number is for those who are trusted with it; an agent is not one of them (RFC 3325 §7).
+        let from = if withheld { "anonymous" } else { said };
         let names = entry.trunk.sip.headers_in.iter();
         let mut variables = Map::new();
         if let Some(first) = &query.identity.diverted_from {
@@ -464,6 +479,7 @@ impl<'a> Call<'a> {
             to: Party { user: to, number: identity.e164.read(to) },
             from: Party { user: from, number: identity.e164.read(from) },
             withheld,
+            signed,
             variables,
         }
     }
@@ -542,6 +558,7 @@ fn on_trunk(mut route: Route, entry: &TrunkEntry, call: &Call<'_>) -> Route {
     route.trunk = Some(entry.id);
     route.from.clone_from(&call.from.number);
     route.withheld = call.withheld;
+    route.signed.clone_from(&call.signed);
     route.bounds = Bounds {
         trunk_calls: Some(entry.trunk.limits.max_channels),
         trunk_cps: Some(entry.trunk.limits.max_cps),

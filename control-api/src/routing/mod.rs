@@ -22,10 +22,10 @@ pub use carrier::{CarrierSettings, TelnyxSettings, TwilioSettings, number_orders
 pub use directory::StoreDirectory;
 pub use lines::{Binding, Gate, Line, Login, Sighting};
 pub use network::{Network, NotANetwork};
-pub use plan::{Hop, Manners, NoPlan, Plan, PlanQuery, Transport};
+pub use plan::{Hop, Manners, NoPlan, Plan, PlanQuery, Signature, Transport, Vouched};
 pub use policy::{Destination, permits};
 pub use settings::RoutingSettings;
-pub use trunk::Prack;
+pub use trunk::{Prack, StirVerify};
 
 /// What is wrong with a document, each with its dotted path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::{
     lines::Login,
     policy::Destination,
     snapshot::{Number, Snapshot, TrunkEntry},
-    trunk::{CallerIdFrom, GatewayTransport, Prack, bare},
+    trunk::{CallerIdFrom, GatewayTransport, Prack, Trunk, bare},
 };
 use crate::{DialRequest, Forbidden, directory::Bounds};
 
@@ -24,7 +24,7 @@ pub struct PlanQuery {
     pub tenant: TenantId,
     /// `sip:` or `sips:` URI, or a number in international form.
     pub to: Pii<String>,
-    /// A number of the tenant's, or the id of one; for a SIP URI also a SIP URI.
+    /// A number of the tenant's, or the id of one; for a SIP URI also a SIP URI; `anonymous` for a caller who is not named.
     pub from: Option<Pii<String>>,
     /// The trunk to take; the number's, else the tenant's first, else the platform's when absent.
     pub trunk: Option<TrunkId>,
@@ -69,6 +69,23 @@ pub struct Plan {
     pub manners: Option<Manners>,
 }
 
+impl Plan {
+    /// The same call for a caller who is passed on: nothing is known of his right to his number, and one who is not named stays so.
+    pub fn pass_on(&mut self, caller: &str) {
+        if let Some(manners) = &mut self.manners {
+            let signed = manners.sign.take().zip(caller.parse::<E164>().ok());
+            manners.sign = signed.map(|(sign, orig)| Signature { orig, vouched: Vouched::Nothing, ..sign });
+        }
+        if caller == ANONYMOUS {
+            for hop in &mut self.hops {
+                hop.from = Some(NOBODY.to_owned().into());
+                hop.headers.retain(|(name, _)| !["Privacy", "P-Asserted-Identity"].contains(&name.as_str()));
+                hop.headers.extend(private_headers());
+            }
+        }
+    }
+}
+
 /// How a trunk likes its calls.
 #[derive(Clone, Debug)]
 pub struct Manners {
@@ -80,6 +97,30 @@ pub struct Manners {
     pub prack: Prack,
     /// How many hops a call may take.
     pub max_forwards: u8,
+    /// What is to be signed, on trunks that want it; only a call that shows a number is.
+    pub sign: Option<Signature>,
+}
+
+/// What is said of a call that is signed (RFC 8588).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The number shown.
+    pub orig: E164,
+    /// The number called.
+    pub dest: E164,
+    /// What we know of it.
+    pub vouched: Vouched,
+}
+
+/// What is known of the right to a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouched {
+    /// It is the tenant's: it was bought or ported through us.
+    Number,
+    /// The tenant is known; that the number is its own is its word.
+    Customer,
+    /// The number is somebody else's: a caller who is passed on.
+    Nothing,
 }
 
 /// One gateway, or the host of a SIP URI.
@@ -141,12 +182,28 @@ impl StoreDirectory {
     }
 }
 
+/// What stands in `from` for a caller who wishes not to be named.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+/// From of such a caller (RFC 3323 §4.1.1.3).
+const NOBODY: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+
+fn is_private(query: &PlanQuery) -> bool {
+    query.from.as_ref().is_some_and(|from| from.expose() == ANONYMOUS)
+}
+
+/// The headers of a call whose caller is not named: the networks on the way are asked to keep it so (RFC 3323, RFC 3325 §9.3).
+fn private_headers() -> Vec<(String, Pii<String>)> {
+    vec![("Privacy".into(), "id".to_owned().into())]
+}
+
 /// The number to be shown, proved to be the tenant's.
 fn caller_id<'a>(now: &'a Snapshot, query: &PlanQuery) -> Result<Option<(&'a E164, &'a Number)>, NoPlan> {
     let Some(from) = query.from.as_ref().map(|from| from.expose().as_str()) else { return Ok(None) };
     let found = match (from.parse::<E164>(), from.parse::<NumberId>()) {
         (Ok(e164), _) => now.numbers.get_key_value(&e164),
         (_, Ok(id)) => now.numbers.iter().find(|(_, number)| number.id == id),
+        // Without a name the call still is somebody's: it goes by the number that it would show.
+        _ if from == ANONYMOUS => return Ok(None),
         // A SIP URI shows itself, and only where the call goes to one.
         _ if query.to.expose().starts_with("sip") => return Ok(None),
         _ => None,
@@ -164,9 +221,11 @@ fn direct(query: &PlanQuery, uri: String, addresses: Vec<SocketAddr>, shown: Opt
     };
     let from = match shown {
         Some((e164, _)) => Some(e164.as_str().to_owned().into()),
+        None if is_private(query) => Some("sip:anonymous@anonymous.invalid".to_owned().into()),
         None => query.from.clone(),
     };
     let port = addresses.first().map_or(5060, SocketAddr::port);
+    let private = is_private(query);
     let hop = Hop {
         host: String::new(),
         port,
@@ -175,8 +234,8 @@ fn direct(query: &PlanQuery, uri: String, addresses: Vec<SocketAddr>, shown: Opt
         transport,
         addresses,
         to: uri.into(),
-        from: None,
-        headers: Vec::new(),
+        from: private.then(|| NOBODY.to_owned().into()),
+        headers: if private { private_headers() } else { Vec::new() },
     };
     Plan {
         hops: vec![hop],
@@ -218,6 +277,13 @@ fn over_trunk(now: &Snapshot, query: &PlanQuery, to: &E164, shown: Option<(&E164
             session_timer: Duration::from_secs(trunk.sip.session_timer_s.into()),
             prack: trunk.sip.prack,
             max_forwards: u8::try_from(trunk.sip.max_forwards).unwrap_or(u8::MAX),
+            sign: shown.filter(|_| trunk.identity.stir.sign && (!is_private(query) || asserts(trunk))).map(
+                |(e164, number)| Signature {
+                    orig: e164.clone(),
+                    dest: to.clone(),
+                    vouched: if number.bought { Vouched::Number } else { Vouched::Customer },
+                },
+            ),
         }),
     })
 }
@@ -232,6 +298,11 @@ fn trunk<'a>(now: &'a Snapshot, query: &PlanQuery, number: Option<&Number>) -> O
         return Some(own);
     }
     now.trunks.values().filter(usable).min_by_key(|entry| (entry.tenant.is_none(), entry.created_at, entry.id))
+}
+
+/// Whether a trunk is told the caller's number beside From, whatever From shows. Who does not honour Privacy is not told what it hides.
+fn asserts(trunk: &Trunk) -> bool {
+    trunk.identity.caller_id != CallerIdFrom::Number && trunk.identity.privacy_honour
 }
 
 fn hop(
@@ -269,9 +340,11 @@ fn hop(
     };
     let name = shown.and_then(|(_, number)| number.routing.outbound.display_name.as_deref());
     let name = name.map_or(String::new(), |name| format!("\"{}\" ", name.replace(['\\', '"'], "")));
-    let from = format!("{name}<sip:{user}@{domain}>");
-    let mut headers: Vec<(String, Pii<String>)> = Vec::new();
-    if trunk.identity.caller_id != CallerIdFrom::Number && shown.is_some() {
+    let private = is_private(query);
+    let from = if private { NOBODY.to_owned() } else { format!("{name}<sip:{user}@{domain}>") };
+    let mut headers = if private { private_headers() } else { Vec::new() };
+    let told = if private { asserts(trunk) } else { trunk.identity.caller_id != CallerIdFrom::Number };
+    if told && shown.is_some() {
         headers.push(("P-Asserted-Identity".into(), format!("<sip:{user}@{domain}>").into()));
     }
     for (header, text) in &trunk.sip.headers_out {

@@ -38,6 +38,8 @@ pub(crate) struct Number {
     pub(crate) tenant: TenantId,
     pub(crate) trunk: Option<TrunkId>,
     pub(crate) agent: Option<AgentId>,
+    /// Bought or ported through us: that it is the tenant's is known, not only said.
+    pub(crate) bought: bool,
     pub(crate) routing: Routing,
     pub(crate) created_at: i64,
 }
@@ -97,7 +99,7 @@ impl Snapshot {
         for row in &sqlx::query(sql).fetch_all(pool).await? {
             snapshot.add_gateway(row)?;
         }
-        let sql = "SELECT id, tenant_id, e164, trunk_id, agent_id, routing, created_at FROM numbers WHERE status = 'active' AND released_at IS NULL";
+        let sql = "SELECT id, tenant_id, e164, carrier, trunk_id, agent_id, routing, created_at FROM numbers WHERE status = 'active' AND released_at IS NULL";
         for row in &sqlx::query(sql).fetch_all(pool).await? {
             snapshot.add_number(row)?;
         }
@@ -167,7 +169,8 @@ impl Snapshot {
         if let (Ok(e164), true) = (e164.parse(), self.tenants.contains_key(&tenant)) {
             let (trunk, agent) = (id(row, "trunk_id")?, id(row, "agent_id")?);
             let created_at = row.try_get("created_at")?;
-            self.numbers.insert(e164, Number { id: number, tenant, trunk, agent, routing, created_at });
+            let bought = row.try_get::<String, _>("carrier")? != "none";
+            self.numbers.insert(e164, Number { id: number, tenant, trunk, agent, bought, routing, created_at });
         }
         Ok(())
     }

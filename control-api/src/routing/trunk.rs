@@ -37,7 +37,7 @@ words! {
     /// Where the caller's number is read.
     pub(crate) CallerIdFrom { Number = "number", Pai = "pai", #[default] Both = "both" }
     /// What signed caller ids must be.
-    pub(crate) StirVerify { Off = "off", #[default] Record = "record", RequireA = "require_A", RequireB = "require_B" }
+    pub StirVerify { Off = "off", #[default] Record = "record", RequireA = "require_A", RequireB = "require_B" }
     /// Codecs.
     pub(crate) TrunkCodec { #[default] Opus = "opus", G722 = "g722", Pcmu = "pcmu", Pcma = "pcma" }
     /// Encryption of the media.

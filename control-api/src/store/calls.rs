@@ -18,8 +18,8 @@ use crate::{
 
 /// Every column a call object needs; the last leg's media and the last recording come by sub-query, so a call is one row.
 const SELECT: &str = "SELECT c.id, c.tenant_id, c.livemode, c.channel, c.direction, c.status, c.ended_reason, c.sip_status,
-    c.answered_by, c.degraded, c.from_addr, c.to_addr, c.number_id, c.trunk_id, c.agent_id, c.agent_version, c.config, c.variables,
-    c.metadata, c.scheduled_at, c.created_at, c.initiated_at, c.ringing_at, c.answered_at, c.ended_at, c.duration_ms, c.turns,
+    c.answered_by, c.degraded, c.from_addr, c.to_addr, c.verified, c.number_id, c.trunk_id, c.agent_id, c.agent_version, c.config,
+    c.variables, c.metadata, c.scheduled_at, c.created_at, c.initiated_at, c.ringing_at, c.answered_at, c.ended_at, c.duration_ms, c.turns,
     c.v2v_p50_ms, c.node_id, c.version, c.billed_s, c.charged_micros, c.transfer,
     (SELECT COUNT(*) FROM leases o WHERE o.call_id = c.id AND o.state = 'open') AS open_leases,
     (SELECT l.media FROM call_legs l WHERE l.call_id = c.id AND l.role IN ('caller','callee') ORDER BY l.started_at DESC, l.id DESC LIMIT 1) AS media,
@@ -186,8 +186,8 @@ fn read(row: &AnyRow) -> Result<Call, sqlx::Error> {
         sip_status: row.try_get("sip_status")?,
         answered_by: row.try_get("answered_by")?,
         degraded: row.try_get::<i64, _>("degraded")? != 0,
-        from: Party { address: row.try_get("from_addr")? },
-        to: Party { address: row.try_get("to_addr")? },
+        from: Party { address: row.try_get("from_addr")?, verified: row.try_get("verified")? },
+        to: Party { address: row.try_get("to_addr")?, verified: None },
         number_id: row.try_get("number_id")?,
         trunk_id: row.try_get("trunk_id")?,
         agent,

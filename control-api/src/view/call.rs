@@ -89,6 +89,9 @@ impl Call {
 pub(crate) struct Party {
     /// A number in international form or a SIP URI.
     pub(crate) address: String,
+    /// Of a caller on a trunk that looks: what his signature says, `A`, `B`, `C`, `failed` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verified: Option<String>,
 }
 
 /// Who spoke for us.

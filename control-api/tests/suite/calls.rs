@@ -35,6 +35,18 @@ on_both! {
         }
     }
 
+    async fn a_caller_shows_what_his_signature_said(db) {
+        let client = Client::new(&db);
+        for verified in ["A", "B", "C", "failed", "none"] {
+            let (call, mut new) = (call_id(), new_call(db.tenant, Direction::Inbound, 1_000_000));
+            new.verified = Some(verified);
+            db.journal.write(call, Entry::Created(Box::new(new)));
+            db.journal.flush().await;
+            let from = client.get(&format!("/api/v1/calls/{call}")).await.json()["from"].clone();
+            assert_eq!(from, json!({"address": "+12125550123", "verified": verified}));
+        }
+    }
+
     async fn the_transcript_holds_what_was_heard(db) {
         let call = conversation(&db.journal, db.tenant, 1_000_000);
         db.journal.flush().await;

@@ -12,7 +12,8 @@ use axum::{
 };
 use control_api::{
     AgentCheck, App, Archive, Ask, AskRefused, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry,
-    Found, Guard, Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, Settings, Shelves,
+    Found, Guard, Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, ProbeRefused, Probed, Settings,
+    Shelves,
     StoreDirectory, Switchboard, ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
@@ -96,6 +97,19 @@ impl Switchboard for Fake {
 
     fn listen(&self, call: CallId) -> Option<tokio::sync::broadcast::Receiver<Heard>> {
         self.line.lock().unwrap().as_ref().filter(|(on, _)| *on == call).map(|(_, line)| line.subscribe())
+    }
+
+    fn probe<'a>(&'a self, _: domain::TrunkId) -> BoxFuture<'a, Result<Vec<Probed>, ProbeRefused>> {
+        let probed = |host: &str, status, ms: Option<u64>| Probed {
+            gateway: host.into(),
+            host: host.into(),
+            status,
+            rtt: ms.map(std::time::Duration::from_millis),
+            detail: ms.is_none().then(|| "no answer".into()),
+        };
+        let all =
+            vec![probed("a.example", 408, None), probed("b.example", 503, Some(3)), probed("c.example", 200, Some(12))];
+        Box::pin(async move { if self.draining.load(Ordering::Relaxed) { Err(ProbeRefused::Busy) } else { Ok(all) } })
     }
 
     fn metrics(&self) -> String {
@@ -207,6 +221,7 @@ pub(crate) fn new_call(tenant: TenantId, direction: Direction, created_at_ms: i6
         direction,
         from: "+12125550123".to_owned().into(),
         to: "sip:demo@127.0.0.1".to_owned().into(),
+        verified: None,
         number_id: None,
         trunk_id: None,
         agent_id: None,

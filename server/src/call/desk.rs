@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_api::{
     Ask, AskRefused, Bounds, BoxFuture, DialRefused, DialRequest, Directory, Health, Heard, Hop, Hub, Journal,
-    LiveCall, NodeKey, Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory, Switchboard, ToolClient,
+    LiveCall, NodeKey, ProbeRefused, Probed, Refused, Route, RouteQuery, Shelf, Shelves, Store, StoreDirectory,
+    Switchboard, ToolClient,
 };
 use domain::{AgentId, AgentSpec, CallId, EndedReason, Status, TenantId, TrunkId};
 use pipeline::agent::{AgentError, Credential, Credentials};
@@ -23,6 +24,7 @@ use wire::sip::SipHandle;
 use super::bounds::{Bans, Begun, Paces};
 use super::credit::{Credit, NoCredit, Unbilled};
 use super::record::Recorder;
+use super::stir::Stir;
 use super::traces::Traces;
 use super::{inbound, outbound};
 use crate::house::House;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub trunks: Trunks,
     /// Asks callers for their passwords.
     pub challenger: Challenger,
+    /// Judges their signatures, and signs.
+    pub stir: Stir,
     /// Takes down what is said on the wire.
     pub traces: Traces,
 }
@@ -542,6 +546,10 @@ impl Switchboard for Desk {
     fn listen(&self, call: CallId) -> Option<broadcast::Receiver<Heard>> {
         let heard = lock(&self.0.live).get(&call)?.heard.upgrade()?;
         Some(heard.subscribe())
+    }
+
+    fn probe<'a>(&'a self, trunk: TrunkId) -> BoxFuture<'a, Result<Vec<Probed>, ProbeRefused>> {
+        Box::pin(self.trunks.probe(trunk))
     }
 
     fn metrics(&self) -> String {

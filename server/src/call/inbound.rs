@@ -51,6 +51,17 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         // The challenge before it was owed.
         desk.sip.pardon(invite.source.ip());
     }
+    let verified = match &route.signed {
+        Some(signed) => {
+            let judged = desk.stir.judge(&invite, signed).await;
+            if let Some(refusal) = judged.refusal {
+                tracing::info!(call_id = %id, source = %invite.source, status = refusal.status, "call refused for its caller's signature");
+                return desk.sip.reject(call, refusal);
+            }
+            judged.verified
+        }
+        None => None,
+    };
     // Rows hold numbers in one form, however the trunk writes them.
     let numbered = |number: &Option<E164>| number.as_ref().map(|number| number.as_str().to_owned());
     let from = match route.withheld {
@@ -84,6 +95,10 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
     let mut variables = domain::agent::variables::defaults(&route.agent.prompt.variables);
     variables.extend(mapped(&route.agent, &invite));
     variables.extend(route.variables);
+    // Last, so that no header can say it in our stead.
+    if let Some(verified) = verified {
+        variables.insert("caller_verified".into(), verified.into());
+    }
     let created = NewCall {
         tenant: route.tenant,
         livemode: route.livemode,
@@ -91,6 +106,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         direction: Direction::Inbound,
         from: from.clone(),
         to,
+        verified,
         number_id: route.number,
         trunk_id: route.trunk,
         agent_id: route.agent_id,

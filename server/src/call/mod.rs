@@ -3,8 +3,8 @@
 //! `desk` (who is live, who answers) → `inbound` or `outbound` (until the answer) → `session` (until the end), with
 //! `leg` (SDP ↔ RTP), `ways` (hosts ↔ paths), `line` (rings ↔ conversation), `steer` (what is asked of a call), `transfer` and `party`
 //! (to whom it is handed over), `toolbox` and `tools` (what agents can do), `known` (what they know), `bounds` (of trunks), `credit` and
-//! `meter` (what the call may cost), `metrics`, `traces` (what was said on the wire), `record` (the stereo file) and `shown` (who
-//! listens) beside it.
+//! `meter` (what the call may cost), `stir` (who signed for the caller), `metrics`, `traces` (what was said on the wire), `record` (the
+//! stereo file) and `shown` (who listens) beside it.
 
 mod bounds;
 pub mod credit;
@@ -23,6 +23,7 @@ mod session;
 mod shown;
 mod sounds;
 mod steer;
+pub mod stir;
 mod toolbox;
 mod tools;
 pub mod traces;

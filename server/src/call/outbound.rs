@@ -65,6 +65,7 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         direction: Direction::Outbound,
         from: from.clone(),
         to: request.to.clone(),
+        verified: None,
         number_id: plan.number,
         trunk_id: plan.trunk,
         agent_id: request.agent_id,

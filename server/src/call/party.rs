@@ -65,7 +65,11 @@ pub(super) fn ring(desk: &Desk, wanted: Wanted) -> Dialling {
 }
 
 async fn place(desk: Desk, wanted: Wanted, tell: UnboundedSender<Progress>, mut canceled: oneshot::Receiver<()>) {
-    let Wanted { id, plan, ports, ring, shown, replaces, words } = wanted;
+    let Wanted { id, mut plan, ports, ring, mut shown, replaces, words } = wanted;
+    if let Some(caller) = &shown {
+        plan.pass_on(caller);
+        shown = shown.filter(|caller| caller != "anonymous");
+    }
     let patience = tokio::time::Instant::now() + ring;
     let mut last = None;
     let hops = desk.by_health(plan.trunk, plan.hops.clone());

@@ -63,7 +63,13 @@ impl Way {
         let to = hop.to.expose().parse().map_err(|_| "the address called is no SIP URI".to_owned())?;
         let from = NameAddr::parse(from.as_bytes()).map_err(|_| "the caller's address is no SIP URI".to_owned())?;
         let headers = hop.headers.iter().map(|(name, value)| (name.clone(), value.expose().clone()));
-        let headers = headers.chain(more).collect();
+        let mut headers: Vec<_> = headers.chain(more).collect();
+        if let (Some(signature), Some(trunk)) =
+            (plan.manners.as_ref().and_then(|manners| manners.sign.as_ref()), plan.trunk)
+        {
+            // Each INVITE is signed for itself: the next gateway is tried some time later.
+            headers.extend(desk.stir.sign(signature, &trunk.to_string()));
+        }
         let mut outgoing = Outgoing {
             headers,
             alternates: self.others.clone(),

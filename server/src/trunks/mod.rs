@@ -2,6 +2,7 @@
 //! seen of them kept for the API. One task for each trunk; a change of the trunk takes effect within a second.
 
 mod challenge;
+mod probe;
 mod tend;
 mod ways;
 
@@ -58,6 +59,8 @@ struct Inner {
     ears: Mutex<HashMap<Handle, UnboundedSender<Event>>>,
     conditions: Mutex<HashMap<TrunkId, Condition>>,
     sightings: UnboundedSender<Sighting>,
+    /// Trunks that are being tried.
+    trying: Mutex<HashSet<TrunkId>>,
 }
 
 /// The trunks; cheap to clone.
@@ -96,8 +99,8 @@ impl Trunks {
     pub fn start(parts: Parts) -> (Self, Keeper) {
         let Parts { sip, resolver, directory, private, trusted, node } = parts;
         let (sightings, seen) = unbounded_channel();
-        let (ears, conditions) = Default::default();
-        let inner = Inner { sip, resolver, directory, private, trusted, node, ears, conditions, sightings };
+        let (ears, conditions, trying) = Default::default();
+        let inner = Inner { sip, resolver, directory, private, trusted, node, ears, conditions, sightings, trying };
         let trunks = Self(Arc::new(inner));
         tokio::spawn(write_down(trunks.0.directory.clone(), trunks.0.node.clone(), seen));
         let (stop, stopped) = watch::channel(false);

@@ -83,7 +83,7 @@ pub(super) async fn tend(trunks: Trunks, line: Line, mut stopped: watch::Receive
 
 /// The URI that leads to a gateway: a port leaves only the address to be found, and UDP, which is the default of the document, leaves
 /// the choice of transport to the host's own records.
-fn uri_of(gate: &Gate) -> Result<Uri, String> {
+pub(super) fn uri_of(gate: &Gate) -> Result<Uri, String> {
     uri(&gate.host, gate.port, gate.transport)
 }
 

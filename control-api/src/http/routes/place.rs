@@ -34,7 +34,8 @@ use crate::{
 pub(crate) struct NewCallBody {
     /// A `sip:` URI, or a number in international form where a trunk can dial it.
     to: String,
-    /// What the callee sees: a number of the tenant's or its id; the tenant's oldest when absent. A `sip:` URI for calls to one.
+    /// What the callee sees: a number of the tenant's or its id; the tenant's oldest when absent. A `sip:` URI for calls to one. `anonymous`
+    /// hides it: the callee is told no number.
     from: Option<String>,
     /// The trunk to take; that of the number shown when absent.
     #[schema(value_type = Option<String>)]
@@ -256,7 +257,8 @@ fn check(new: &NewCallBody) -> Result<(), ApiError> {
             "to is a sip: URI or a number in international form, at most 255 characters",
         ));
     }
-    if new.from.as_deref().is_some_and(|from| !is_address(from) && from.parse::<NumberId>().is_err()) {
+    let is_known = |from: &str| is_address(from) || from.parse::<NumberId>().is_ok() || from == "anonymous";
+    if new.from.as_deref().is_some_and(|from| !is_known(from)) {
         return Err(ApiError::invalid("from", "from is a number in international form, the id of one, or a sip: URI"));
     }
     let within = |field, value: Option<u64>, min, max| match value {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::routing::{Edit, in_use, sound};
 use crate::{
-    audit,
+    ProbeRefused, Probed, audit,
     http::{
         State,
         actor::Actor,
@@ -312,6 +312,89 @@ pub(crate) async fn status(
         channels: Channels { now, max: row.trunk.limits.max_channels },
         asr_pct: (left > 0).then(|| answered * 100 / left),
         last_error,
+    }))
+}
+
+/// What a trunk says when it is asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TrunkTest {
+    /// The best answer of all gateways.
+    options: Option<OptionsTest>,
+    /// Each gateway that calls may go to, in the order of the document.
+    gateways: Vec<GatewayTest>,
+    /// What the registrar said last; null on a trunk that does not register.
+    register: Option<RegisterTest>,
+}
+
+/// An answer to OPTIONS.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OptionsTest {
+    /// 408 when nothing came.
+    status: u16,
+    rtt_ms: Option<u64>,
+}
+
+/// What a gateway said.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct GatewayTest {
+    host: String,
+    /// 408 when nothing came.
+    status: u16,
+    rtt_ms: Option<u64>,
+    /// Why nothing came.
+    detail: Option<String>,
+}
+
+/// What a registrar said.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RegisterTest {
+    /// 408 when nothing came, null before it was asked.
+    status: Option<i64>,
+}
+
+/// Asks each gateway of a trunk by OPTIONS whether it lives, now, and says what came back within some seconds. One test of a trunk runs
+/// at a time. No call is placed.
+#[utoipa::path(post, path = "/api/v1/trunks/{id}/test", tag = "trunks", operation_id = "testTrunk",
+    params(("id" = String, Path, description = "The trunk")), security(("bearer" = []), ("api_key" = [])),
+    responses((status = 200, body = TrunkTest), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope),
+        (status = 409, body = ErrorEnvelope)))]
+pub(crate) async fn test(
+    Extract(state): Extract<State>,
+    actor: Actor,
+    Id(id): Id<TrunkId>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<TrunkTest>, ApiError> {
+    actor.needs("trunks:write")?;
+    let row = state.app.store.trunk(actor.tenant, id).await?.ok_or_else(ApiError::not_found)?;
+    let probed = state.app.switchboard.probe(id).await.map_err(|refused| {
+        let code = match refused {
+            ProbeRefused::NotInService => "not_in_service",
+            ProbeRefused::Busy => "test_running",
+        };
+        ApiError::conflict(code, refused.to_string())
+    })?;
+    let rtt_ms = |probed: &Probed| probed.rtt.and_then(|rtt| u64::try_from(rtt.as_millis()).ok());
+    let best = probed.iter().min_by_key(|probed| (probed.rtt.is_none(), probed.status >= 300, probed.rtt));
+    let register = match row.trunk.register.enabled {
+        true => {
+            let seen = state.app.store.trunk_health(id).await?;
+            let registrar = seen.into_iter().find(|seen| seen.host == trunks::REGISTRAR);
+            Some(RegisterTest { status: registrar.and_then(|registrar| registrar.sip_status) })
+        }
+        false => None,
+    };
+    Ok(Json(TrunkTest {
+        options: best.map(|best| OptionsTest { status: best.status, rtt_ms: rtt_ms(best) }),
+        register,
+        gateways: probed
+            .iter()
+            .map(|probed| GatewayTest {
+                host: probed.host.clone(),
+                status: probed.status,
+                rtt_ms: rtt_ms(probed),
+                detail: probed.detail.clone(),
+            })
+            .collect(),
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use control_api::{Identity, NodeKey, Refused, Sighting, StoreDirectory};
+use control_api::{Identity, NodeKey, Refused, Sighting, Signed, StirVerify, StoreDirectory};
 use domain::TrunkId;
 use serde_json::{Value, json};
 
@@ -116,6 +116,29 @@ on_both! {
         assert_eq!(crossed.unwrap_err(), Refused::UnknownNumber, "nobody's registration leads to another tenant's number");
         assert_eq!(call(&their_contact, "somebody").await.unwrap_err(), Refused::UnknownNumber);
         assert_eq!(call("somebody", "somebody").await.unwrap_err(), Refused::UnknownNumber, "whose rules should count?");
+    }
+
+    async fn a_signature_is_asked_for_the_number_that_the_trunk_goes_by(db) {
+        let desk = agent(&db, db.tenant, "desk", 1).await;
+        for (n, identity) in [json!({}), json!({"caller_id": "number", "stir": {"verify": "require_A"}}), json!({"stir": {"verify": "off"}})].into_iter().enumerate() {
+            trunk(&db, Some(db.tenant), json!({"name": "carrier", "gateways": [{"host": format!("198.51.100.{n}")}], "identity": identity})).await;
+        }
+        number(&db, db.tenant, "+12125550123", Some(desk), None, json!({})).await;
+        let directory = directory(&db).await;
+        let signed = async |source: &str, private: bool| {
+            let mut call = arrival(source, "+12125550123", "sip:4155550100@x");
+            call.identity = Identity { asserted: Some("+14155550199".to_owned().into()), private, diverted_from: None };
+            call.headers.push(("To".into(), "<sip:2125550177@carrier.example>".into()));
+            directory.route(&call).await.unwrap().unwrap().signed
+        };
+        let expected = |verify, orig: &str| {
+            let dest = ["+12125550177", "+12125550123"].map(|number| number.parse().unwrap()).into();
+            Some(Signed { verify, orig: orig.parse().ok(), dest })
+        };
+        assert_eq!(signed("198.51.100.0", false).await, expected(StirVerify::Record, "+14155550199"));
+        assert_eq!(signed("198.51.100.0", true).await, expected(StirVerify::Record, "+14155550199"), "hidden, not unknown");
+        assert_eq!(signed("198.51.100.1", false).await, expected(StirVerify::RequireA, "+14155550100"));
+        assert_eq!(signed("198.51.100.2", false).await, None);
     }
 
     async fn a_caller_who_wishes_not_to_be_named_is_not_and_diversions_are_told(db) {

@@ -1,6 +1,6 @@
 //! Who may be called, under which number, and by which gateways.
 
-use control_api::{Forbidden, NoPlan, Transport};
+use control_api::{Forbidden, NoPlan, Plan, Signature, Transport, Vouched};
 use domain::phone::Barred;
 use serde_json::json;
 
@@ -82,6 +82,55 @@ on_both! {
         assert_eq!((plan.next_on.as_slice(), plan.next_after.as_millis()), (&[503][..], 1500));
         // No number ends up in a log.
         assert!(!format!("{plan:?}").contains("2125550"), "{plan:?}");
+    }
+
+    async fn a_caller_who_wishes_not_to_be_named_is_not_and_only_trusted_trunks_know_him(db) {
+        let gateway = json!([{"host": "198.51.100.7"}]);
+        let told = |trusted: bool| json!({"name": "t", "gateways": gateway, "identity": {"from_domain": "pbx.example", "privacy_honour": trusted, "stir": {"sign": true}}});
+        let id = trunk(&db, Some(db.tenant), told(true)).await;
+        number(&db, db.tenant, "+12125550123", None, None, json!({"outbound": {"display_name": "Hill"}})).await;
+        let directory = directory(&db).await;
+        let left = async |from: Option<&str>| {
+            directory.look().await.unwrap();
+            let plan = directory.plan(&dial(db.tenant, "+12125550100", from)).await.unwrap();
+            let hop = plan.hops[0].clone();
+            let headers: Vec<_> = hop.headers.into_iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect();
+            (hop.from.unwrap().expose().clone(), headers, plan.manners.unwrap().sign.is_some(), plan.number.is_some())
+        };
+        let asserted = "P-Asserted-Identity: <sip:+12125550123@pbx.example>".to_owned();
+        let nobody = "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned();
+        assert_eq!(left(None).await, ("\"Hill\" <sip:+12125550123@pbx.example>".to_owned(), vec![asserted.clone()], true, true));
+        assert_eq!(left(Some("anonymous")).await, (nobody.clone(), vec!["Privacy: id".into(), asserted], true, true));
+        sqlx::query("UPDATE trunks SET config = $1, version = version + 1 WHERE id = $2").bind(told(false).to_string()).bind(&id).execute(&db.raw).await.unwrap();
+        assert_eq!(left(Some("anonymous")).await, (nobody.clone(), vec!["Privacy: id".into()], false, true), "nor does a signature tell the number");
+        let direct = directory.plan(&dial(db.tenant, "sip:me@127.0.0.1:5090", Some("anonymous"))).await.unwrap();
+        assert_eq!(direct.hops[0].from.as_ref().unwrap().expose(), &nobody);
+        assert_eq!(direct.hops[0].headers[0].0, "Privacy");
+    }
+
+    async fn a_call_is_signed_for_what_is_known_of_its_number(db) {
+        trunk(&db, Some(db.tenant), json!({"name": "t", "gateways": [{"host": "198.51.100.7"}], "identity": {"stir": {"sign": true}}})).await;
+        let entered = number(&db, db.tenant, "+12125550123", None, None, json!({})).await;
+        let directory = directory(&db).await;
+        let signed = async || {
+            directory.look().await.unwrap();
+            directory.plan(&dial(db.tenant, "+12125550100", None)).await.unwrap()
+        };
+        let sign = |plan: &Plan| plan.manners.as_ref().unwrap().sign.clone();
+        let expected = |orig: &str, vouched| Some(Signature { orig: orig.parse().unwrap(), dest: "+12125550100".parse().unwrap(), vouched });
+        let mut plan = signed().await;
+        assert_eq!(sign(&plan), expected("+12125550123", Vouched::Customer));
+        plan.pass_on("+4930123456");
+        assert_eq!(sign(&plan), expected("+4930123456", Vouched::Nothing));
+        plan.pass_on("anonymous");
+        assert_eq!(sign(&plan), None);
+        assert_eq!(plan.hops[0].from.as_ref().unwrap().expose(), "\"Anonymous\" <sip:anonymous@anonymous.invalid>");
+        let left: Vec<_> = plan.hops[0].headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(left, ["Privacy"]);
+        sqlx::query("UPDATE numbers SET carrier = 'twilio', version = version + 1 WHERE id = $1").bind(&entered).execute(&db.raw).await.unwrap();
+        assert_eq!(sign(&signed().await), expected("+12125550123", Vouched::Number));
+        sqlx::query("UPDATE trunks SET config = $1, version = version + 1").bind(json!({"name": "t", "gateways": [{"host": "198.51.100.7"}]}).to_string()).execute(&db.raw).await.unwrap();
+        assert_eq!(sign(&signed().await), None, "only where the trunk wants it");
     }
 
     async fn the_trunk_is_the_one_asked_for_or_the_numbers_or_the_tenants_or_the_platforms(db) {

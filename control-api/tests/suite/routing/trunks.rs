@@ -118,6 +118,24 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn a_trunk_is_tested_and_says_what_its_gateways_said(db) {
+        let client = Client::new(&db);
+        let made = client.post(TRUNKS, json!({"name": "carrier", "gateways": [{"host": "a.example"}]})).await.json();
+        let path = format!("{TRUNKS}/{}/test", made["id"].as_str().unwrap());
+        let tested = client.post(&path, json!({})).await;
+        assert_eq!(tested.status, 200, "{}", tested.text());
+        assert_eq!(tested.json(), json!({"options": {"status": 200, "rtt_ms": 12}, "register": null, "gateways": [
+            {"host": "a.example", "status": 408, "rtt_ms": null, "detail": "no answer"},
+            {"host": "b.example", "status": 503, "rtt_ms": 3, "detail": null},
+            {"host": "c.example", "status": 200, "rtt_ms": 12, "detail": null}]}));
+        client.board.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        let busy = client.post(&path, json!({})).await;
+        let error = busy.error();
+        assert_eq!((error.0, error.1.as_str()), (409, "test_running"));
+    }
+}
+
 /// The bodies of `docs/CARRIERS.md`, by their names.
 fn carriers() -> Vec<(String, Value)> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CARRIERS.md");
@@ -134,7 +152,7 @@ on_both! {
     async fn the_trunks_of_the_manual_can_be_made(db) {
         let client = Client::new(&db);
         let names: Vec<_> = carriers().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["twilio", "telnyx", "registered", "addresses", "exchange"]);
+        assert_eq!(names, ["twilio", "telnyx", "registered", "addresses", "exchange", "signed"]);
         for (name, body) in carriers() {
             let made = client.post(TRUNKS, body.clone()).await;
             assert_eq!(made.status, 201, "{name}: {}", made.text());
