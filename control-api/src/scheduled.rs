@@ -70,6 +70,7 @@ impl Store {
             boot_id: BootId(uuid::Uuid::nil()),
             created_at_ms: now_ms(),
             scheduled: false,
+            verified: None,
         };
         let wish = Wish {
             call: request.call,

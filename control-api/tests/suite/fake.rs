@@ -12,9 +12,8 @@ use axum::{
 };
 use control_api::{
     AgentCheck, App, Archive, Ask, AskRefused, BoxFuture, DialRefused, DialRequest, Ended, Engine, Engines, Entry,
-    Found, Guard, Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, ProbeRefused, Probed, Settings,
-    Shelves,
-    StoreDirectory, Switchboard, ToolClient, Voice, WebhookSender, router,
+    Found, Guard, Health, Heard, Hub, Journal, LiveCall, NewCall, NodeInfo, NodeKey, PlanQuery, ProbeRefused, Probed,
+    Settings, Shelves, StoreDirectory, Switchboard, ToolClient, Voice, WebhookSender, router,
 };
 use domain::{AgentSpec, BootId, CallId, Channel, Direction, EndedReason, Speaker, Status, TenantId, Turn};
 use serde_json::{Map, Value};

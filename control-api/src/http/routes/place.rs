@@ -259,7 +259,10 @@ fn check(new: &NewCallBody) -> Result<(), ApiError> {
     }
     let is_known = |from: &str| is_address(from) || from.parse::<NumberId>().is_ok() || from == "anonymous";
     if new.from.as_deref().is_some_and(|from| !is_known(from)) {
-        return Err(ApiError::invalid("from", "from is a number in international form, the id of one, or a sip: URI"));
+        return Err(ApiError::invalid(
+            "from",
+            "from is a number in international form, the id of one, a sip: URI, or anonymous",
+        ));
     }
     let within = |field, value: Option<u64>, min, max| match value {
         Some(value) if !(min..=max).contains(&value) => {
