@@ -320,7 +320,9 @@ on_both! {
             assert_eq!((refused.error().0, refused.error().1.as_str()), (428, "if_match_required"), "{method} {rest}");
         }
         let tool = format!("{path}/tools/{}", agent["tools"][0]["id"].as_str().unwrap());
-        assert_eq!(client.put(&tool, json!({"name": "bye", "kind": "hang_up", "description": "end"})).await.status, 200);
+        let change = json!({"name": "bye", "kind": "hang_up", "description": "end"});
+        assert_eq!(client.put(&tool, change.clone()).await.error().0, 428, "a tool's version is the agent's");
+        assert_eq!(client.sent("PUT", &tool, &[("if-match", "\"1\"")], &change).await.status, 200);
         let said = client.sent("PATCH", &path, &[("if-match", "\"2\"")], &json!({"name": "New"})).await;
         assert_eq!((said.status.as_u16(), said.header("etag")), (200, "\"3\""));
     }
