@@ -5,7 +5,8 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{
     Ended, NewCall,
-    writer::{Head, create, emit_call, end, first_leg, open, save, store_events},
+    head::{Head, open, save, store_events},
+    writer::{create, emit_call, end, first_leg},
 };
 use crate::{
     store::{json_text, storable},

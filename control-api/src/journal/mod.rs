@@ -5,6 +5,7 @@
 
 mod bill;
 mod entry;
+mod head;
 pub(crate) mod later;
 mod writer;
 

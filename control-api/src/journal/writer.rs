@@ -1,21 +1,20 @@
 //! The task behind a [`super::Journal`]: batches in, transactions out.
 
 use std::{
-    collections::HashMap,
-    fmt::Write as _,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use domain::{CallId, Direction, EndedReason, Speaker, Status, Turn, event::Name};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use sqlx::{AnyConnection, Row as _};
 use tokio::sync::mpsc;
 
 use super::{
     Counters, Ended, Entry, JournalSettings, LegState, Message, NewCall, RecordingStage, RecordingState, SipTrace,
-    TransferState, bill, later,
+    TransferState, bill,
+    head::{Head, emit, open, open_all, save, save_all, store_events},
+    later,
 };
 use crate::{
     money::{cost, lease, ledger::Purse},
@@ -142,31 +141,6 @@ pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What the transaction knows of a call it writes about; its row is locked from the first look on.
-pub(super) struct Head {
-    tenant: String,
-    livemode: i64,
-    pub(super) status: Status,
-    created_at: i64,
-    answered_at: Option<i64>,
-    seq: i64,
-    turns: i64,
-    /// Events that are not yet in the transaction.
-    events: Vec<Row>,
-}
-
-/// An event of a call, to be stored with others in one statement.
-struct Row {
-    id: String,
-    seq: i64,
-    name: Name,
-    data: String,
-    at_ms: i64,
-}
-
-/// Rows of one statement: the largest that fits is taken, so that few different statements are prepared.
-const ROWS: [usize; 3] = [128, 16, 1];
-
 /// Stores entries at once, a transaction for each call that has money in it and one for the rest.
 pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<(), sqlx::Error> {
     for part in bill::parts(batch.to_vec()) {
@@ -184,7 +158,7 @@ async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Err
     let secret = bill::secret(store, batch).await?;
     let mut tx = store.begin().await?;
     let mut purse = bill::purse(&mut tx, batch).await?;
-    let mut heads: HashMap<CallId, Option<Head>> = HashMap::new();
+    let mut heads = open_all(&mut tx, batch).await?;
     for stamped in batch {
         let id = stamped.call.to_string();
         if let Entry::Created(new) = &stamped.entry {
@@ -201,11 +175,7 @@ async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Err
             outcome.stored += 1;
             continue;
         }
-        let head = match heads.entry(stamped.call) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(unknown) => unknown.insert(open(&mut tx, &id).await?),
-        };
-        let Some(head) = head else {
+        let Some(head) = heads.get_mut(&stamped.call).and_then(Option::as_mut) else {
             outcome.strays += 1;
             continue;
         };
@@ -215,9 +185,7 @@ async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Err
     }
     let mut heads: Vec<_> = heads.into_iter().filter_map(|(call, head)| Some((call.to_string(), head?))).collect();
     store_events(&mut tx, &mut heads).await?;
-    for (id, head) in &heads {
-        save(&mut tx, id, head).await?;
-    }
+    save_all(&mut tx, &heads).await?;
     tx.commit().await?;
     store.ring();
     Ok(outcome)
@@ -337,95 +305,6 @@ pub(super) async fn first_leg(
     .execute(db)
     .await
     .map(drop)
-}
-
-/// Locks a call's row and reads what is needed to go on.
-pub(super) async fn open(db: &mut AnyConnection, id: &str) -> Result<Option<Head>, sqlx::Error> {
-    let row = sqlx::query(
-        "UPDATE calls SET version = version + 1 WHERE id = $1
-         RETURNING tenant_id, livemode, status, created_at, answered_at, event_seq, turns",
-    )
-    .bind(id)
-    .fetch_optional(db)
-    .await?;
-    row.map(|row| {
-        let status: String = row.try_get("status")?;
-        Ok(Head {
-            tenant: row.try_get("tenant_id")?,
-            livemode: row.try_get("livemode")?,
-            status: status.parse().map_err(|_| sqlx::Error::Decode("status is no status".into()))?,
-            created_at: row.try_get("created_at")?,
-            answered_at: row.try_get("answered_at")?,
-            seq: row.try_get("event_seq")?,
-            turns: row.try_get("turns")?,
-            events: Vec::new(),
-        })
-    })
-    .transpose()
-}
-
-pub(super) async fn save(db: &mut AnyConnection, id: &str, head: &Head) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE calls SET event_seq = $1, turns = $2 WHERE id = $3")
-        .bind(head.seq)
-        .bind(head.turns)
-        .bind(id)
-        .execute(db)
-        .await
-        .map(drop)
-}
-
-/// Gives a call an event, which is stored before the transaction ends.
-fn emit(head: &mut Head, name: Name, data: &impl Serialize, at_ms: i64) {
-    head.seq += 1;
-    head.events.push(Row { id: fresh_id(), seq: head.seq, name, data: json_text(data), at_ms });
-}
-
-/// Stores what [`emit`] gave the calls, in the order in which it happened.
-pub(super) async fn store_events(db: &mut AnyConnection, heads: &mut [(String, Head)]) -> Result<(), sqlx::Error> {
-    let mut rows: Vec<(usize, Row)> = Vec::new();
-    for (n, (_, head)) in heads.iter_mut().enumerate() {
-        rows.extend(std::mem::take(&mut head.events).into_iter().map(|row| (n, row)));
-    }
-    rows.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
-    let mut rest = rows.as_slice();
-    while let Some(count) = ROWS.into_iter().find(|count| *count <= rest.len()) {
-        let (now, later) = rest.split_at(count);
-        rest = later;
-        let mut sql = String::from(
-            "INSERT INTO events (id, tenant_id, call_id, call_seq, type, livemode, data, created_at) VALUES ",
-        );
-        for row in 0..count {
-            let comma = if row == 0 { "" } else { ", " };
-            let n = row * 8;
-            let _ = write!(
-                sql,
-                "{comma}(${}, ${}, ${}, ${}, ${}, ${}, ${}, ${})",
-                n + 1,
-                n + 2,
-                n + 3,
-                n + 4,
-                n + 5,
-                n + 6,
-                n + 7,
-                n + 8
-            );
-        }
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for (n, row) in now {
-            let (call, head) = &heads[*n];
-            query = query
-                .bind(&row.id)
-                .bind(&head.tenant)
-                .bind(call)
-                .bind(row.seq)
-                .bind(row.name.as_str())
-                .bind(head.livemode)
-                .bind(&row.data)
-                .bind(row.at_ms);
-        }
-        query.execute(&mut *db).await?;
-    }
-    Ok(())
 }
 
 /// Adds an event to a call inside the caller's transaction, which then holds the call's row; false when there is no such call.
