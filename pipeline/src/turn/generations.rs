@@ -195,7 +195,7 @@ impl Turns {
     pub(super) fn late_final(&mut self, text: &str, now: Ms) -> bool {
         let Some(committed) = &self.committed else { return false };
         let in_window = now.saturating_sub(committed.at) <= self.config.late_window;
-        if !in_window || committed.keys || self.last_voice > committed.last_voice || self.ending {
+        if !in_window || committed.keys || self.last_voice > committed.last_voice {
             return false;
         }
         let last = committed.words.last().to_owned();
@@ -208,8 +208,15 @@ impl Turns {
         if !replaces && matches!(text::weigh(text, false, &self.config), Weight::Light | Weight::Nothing) {
             return false;
         }
-        let before = text::tokens(&committed.text()).len();
+        if self.ending {
+            if !replaces || !matches!(self.weigh(text), Weight::One | Weight::Strong) {
+                return false;
+            }
+            // The goodbye answered half of what was said.
+            self.stay();
+        }
         let Some(committed) = &mut self.committed else { return false };
+        let before = text::tokens(&committed.text()).len();
         if replaces && committed.words.partial.is_empty() {
             committed.words.finals.pop();
         }
