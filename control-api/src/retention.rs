@@ -3,13 +3,14 @@
 //! Money is never touched: ledger, payments, invoices and usage stay as they are. So do roll-ups, leads, messages and the do-not-call
 //! list, which go when somebody deletes them. Recordings and exports have a date of their own (`after/keep.rs`).
 
-use serde::Deserialize;
+use domain::TenantId;
 use sqlx::Row as _;
 
 use crate::{
     BoxFuture, Store,
     jobs::{Context, Fault, Handler, Job},
     outbox::purge_cursor,
+    people::tenants,
     store::page::Bound,
     time::now_ms,
 };
@@ -73,18 +74,12 @@ const FIXED: &[(&str, i64)] = &[
     ),
 ];
 
-/// What a tenant chooses, days.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-struct Kept {
-    transcript_days: i64,
-    event_days: i64,
-    trace_days: i64,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self { transcript_days: 365, event_days: 90, trace_days: 7 }
+impl Store {
+    /// Days for which a tenant's traces are kept.
+    pub(crate) async fn trace_days(&self, tenant: TenantId) -> Result<i64, sqlx::Error> {
+        let settings = sqlx::query("SELECT settings FROM tenants WHERE id = $1").bind(tenant.to_string());
+        let settings: String = settings.fetch_one(self.pool()).await?.try_get(0)?;
+        Ok(kept(&settings).trace_days)
     }
 }
 
@@ -118,7 +113,8 @@ impl Handler for Retention {
     }
 }
 
-fn kept(settings: &str) -> Kept {
+/// How long things of a tenant are kept, by its settings.
+fn kept(settings: &str) -> tenants::Retention {
     let settings: serde_json::Value = serde_json::from_str(settings).unwrap_or_default();
     settings.get("retention").and_then(|kept| serde_json::from_value(kept.clone()).ok()).unwrap_or_default()
 }

@@ -13,6 +13,7 @@ use crate::{
     BoxFuture, DialRefused, DialRequest, Forbidden, NewCall, Plan, Switchboard,
     jobs::{Context, Fault, Handler, Job, NewJob, enqueue},
     journal::later,
+    routing::ANONYMOUS,
     store::Store,
     time::now_ms,
 };
@@ -50,7 +51,7 @@ impl Store {
         latest: bool,
     ) -> Result<bool, sqlx::Error> {
         let asked = request.from.as_ref().map(|from| from.expose().clone());
-        let shown = plan.from.clone().or_else(|| request.from.clone()).unwrap_or_else(|| "anonymous".to_owned().into());
+        let shown = plan.from.clone().or_else(|| request.from.clone()).unwrap_or_else(|| ANONYMOUS.to_owned().into());
         let new = NewCall {
             tenant: request.tenant,
             livemode: request.livemode,

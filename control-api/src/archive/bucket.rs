@@ -169,11 +169,7 @@ impl Bucket {
         use base64::Engine as _;
         let (place, key) = self.split(locator)?;
         let file = File::open(path).await.map_err(BucketFault::File)?;
-        let flow = Flow { from: Source::File(file), left: sums.bytes };
-        let body = futures_util::stream::unfold(flow, |mut flow| async move {
-            let piece = flow.next().await?;
-            Some((piece, flow))
-        });
+        let body = Flow { from: Source::File(file), left: sums.bytes }.pieces();
         let url = place.put_object(Some(&self.credentials), key).sign(SIGNED_FOR);
         let request = self
             .client

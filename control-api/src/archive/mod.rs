@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use tokio::{
     fs::File,
@@ -315,6 +316,11 @@ impl Flow {
                 Some(Err(error))
             }
         }
+    }
+
+    /// All of it as a stream, read as fast as it is taken.
+    pub(crate) fn pieces(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::unfold(self, |mut flow| async move { Some((flow.next().await?, flow)) })
     }
 }
 

@@ -23,19 +23,16 @@ impl PublicOrigins {
             known.as_ref().filter(|(read, _)| read.elapsed() < BELIEVED).map(|(_, origins)| Arc::clone(origins));
         let origins = match fresh {
             Some(origins) => origins,
-            None => match state.app.store.public_origins().await {
-                Ok(read) => {
-                    let read = Arc::new(read);
-                    *known = Some((Instant::now(), Arc::clone(&read)));
-                    read
-                }
-                // What was known before is better than nothing; the store is not asked again by everybody who waits here.
-                Err(_) => {
-                    let before = known.take().map(|(_, origins)| origins).unwrap_or_default();
-                    *known = Some((Instant::now(), Arc::clone(&before)));
-                    before
-                }
-            },
+            None => {
+                let origins = match state.app.store.public_origins().await {
+                    Ok(read) => Arc::new(read),
+                    // What was known before is better than nothing.
+                    Err(_) => known.take().map(|(_, origins)| origins).unwrap_or_default(),
+                };
+                // Also after a fault: the store is not asked again by everybody who waits here.
+                *known = Some((Instant::now(), Arc::clone(&origins)));
+                origins
+            }
         };
         origins.contains(origin)
     }

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::{State, error::ApiError, wav::Side};
 use crate::{
-    archive::{Flow, Media, NoMedia},
+    archive::{Media, NoMedia},
     seal,
     time::now_ms,
 };
@@ -88,7 +88,10 @@ pub(super) async fn send(
     };
     let (first, size) = part.map_or((0, length), |(first, last)| (first, last - first + 1));
     let body = match side {
-        None => whole(media.read(first, size).await.map_err(|fault| no_media(target, fault))?),
+        None => {
+            let flow = media.read(first, size).await.map_err(|fault| no_media(target, fault))?;
+            Body::from_stream(flow.pieces())
+        }
         Some(side) => one_side(media, target, side, first, size).await?,
     };
     let mut response = Response::new(body);
@@ -118,20 +121,6 @@ pub(super) fn no_media(target: &Target<'_>, fault: NoMedia) -> ApiError {
             ApiError::new(StatusCode::BAD_GATEWAY, "vendor_failed", message).retry_after(5)
         }
     }
-}
-
-/// What flows as a body, read as fast as it is taken.
-fn whole(mut flow: Flow) -> Body {
-    let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(2);
-    tokio::spawn(async move {
-        while let Some(piece) = flow.next().await {
-            let failed = piece.is_err();
-            if sender.send(piece).await.is_err() || failed {
-                return;
-            }
-        }
-    });
-    Body::from_stream(ReceiverStream::new(receiver))
 }
 
 async fn side_of(media: &mut Media, target: &Target<'_>) -> Result<Option<Side>, ApiError> {

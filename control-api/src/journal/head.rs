@@ -1,13 +1,16 @@
 //! The calls of a transaction: opened and saved together, and their events, many to a statement.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::collections::HashMap;
 
 use domain::{CallId, Status, event::Name};
 use serde::Serialize;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use super::{Entry, writer::Stamped};
-use crate::store::{fresh_id, json_text};
+use super::{Entry, Stamped};
+use crate::store::{
+    fresh_id, json_text,
+    many::{places, portions},
+};
 
 /// What the transaction knows of a call it writes about; its row is locked from the first look on.
 pub(super) struct Head {
@@ -29,19 +32,6 @@ pub(super) struct Row {
     name: Name,
     data: String,
     at_ms: i64,
-}
-
-/// Rows of one statement: the largest that fits is taken, so that few different statements are prepared.
-const ROWS: [usize; 3] = [128, 16, 1];
-
-/// The largest portions that fit, one after the other.
-fn portions<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let count = ROWS.into_iter().find(|count| *count <= rest.len())?;
-        let (now, later) = rest.split_at(count);
-        rest = later;
-        Some(now)
-    })
 }
 
 /// Locks a call's row and reads what is needed to go on.
@@ -102,7 +92,9 @@ pub(super) async fn save(db: &mut AnyConnection, id: &str, head: &Head) -> Resul
     save_rows(db, &[(id, head)]).await
 }
 
-pub(super) async fn save_all(db: &mut AnyConnection, heads: &[(String, Head)]) -> Result<(), sqlx::Error> {
+/// Stores the events that [`emit`] gave to calls, and what they know now.
+pub(super) async fn close(db: &mut AnyConnection, mut heads: Vec<(String, Head)>) -> Result<(), sqlx::Error> {
+    store_events(db, &mut heads).await?;
     let rows: Vec<(&str, &Head)> = heads.iter().map(|(id, head)| (id.as_str(), head)).collect();
     for portion in portions(&rows) {
         save_rows(db, portion).await?;
@@ -132,32 +124,17 @@ pub(super) fn emit(head: &mut Head, name: Name, data: &impl Serialize, at_ms: i6
 }
 
 /// Stores what [`emit`] gave the calls, in the order in which it happened.
-pub(super) async fn store_events(db: &mut AnyConnection, heads: &mut [(String, Head)]) -> Result<(), sqlx::Error> {
+async fn store_events(db: &mut AnyConnection, heads: &mut [(String, Head)]) -> Result<(), sqlx::Error> {
     let mut rows: Vec<(usize, Row)> = Vec::new();
     for (n, (_, head)) in heads.iter_mut().enumerate() {
         rows.extend(std::mem::take(&mut head.events).into_iter().map(|row| (n, row)));
     }
     rows.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
     for now in portions(&rows) {
-        let mut sql = String::from(
-            "INSERT INTO events (id, tenant_id, call_id, call_seq, type, livemode, data, created_at) VALUES ",
+        let places = places(now.len(), 8);
+        let sql = format!(
+            "INSERT INTO events (id, tenant_id, call_id, call_seq, type, livemode, data, created_at) VALUES {places}"
         );
-        for row in 0..now.len() {
-            let comma = if row == 0 { "" } else { ", " };
-            let n = row * 8;
-            let _ = write!(
-                sql,
-                "{comma}(${}, ${}, ${}, ${}, ${}, ${}, ${}, ${})",
-                n + 1,
-                n + 2,
-                n + 3,
-                n + 4,
-                n + 5,
-                n + 6,
-                n + 7,
-                n + 8
-            );
-        }
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for (n, row) in now {
             let (call, head) = &heads[*n];

@@ -5,8 +5,8 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{
     Ended, NewCall,
-    head::{Head, open, save, store_events},
-    writer::{create, emit_call, end, first_leg},
+    head::{Head, close, open},
+    rows::{create, emit_call, end, first_leg},
 };
 use crate::{
     store::{json_text, storable},
@@ -33,7 +33,7 @@ pub(crate) async fn keep(db: &mut AnyConnection, call: CallId, new: &NewCall, du
         .execute(&mut *db)
         .await?;
     emit_call(db, &id, &mut head, Name::CallCreated, new.created_at_ms).await?;
-    close(db, id, head).await
+    close(db, vec![(id, head)]).await
 }
 
 /// Ends a call that nobody places yet, inside the caller's transaction; false if somebody does, or did.
@@ -136,12 +136,5 @@ async fn finish(
 ) -> Result<(), sqlx::Error> {
     let ended = Ended { reason, at_ms, sip_status: None, media: None, degraded: false, silent_ms: 0 };
     end(db, &id, &mut head, &ended, at_ms, None).await?;
-    close(db, id, head).await
-}
-
-/// Stores the events of a call and how many it has now.
-async fn close(db: &mut AnyConnection, id: String, head: Head) -> Result<(), sqlx::Error> {
-    let mut heads = [(id, head)];
-    store_events(db, &mut heads).await?;
-    save(db, &heads[0].0, &heads[0].1).await
+    close(db, vec![(id, head)]).await
 }

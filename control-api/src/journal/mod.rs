@@ -7,6 +7,7 @@ mod bill;
 mod entry;
 mod head;
 pub(crate) mod later;
+mod rows;
 mod writer;
 
 use std::{

@@ -12,7 +12,7 @@ use super::{
     destination::{self, Tenant},
     ledger::{Account, Kind, LedgerError, Purse, Txn},
     legs,
-    price::{self, Rate, Rounding},
+    price::{self, Rate},
     rates::{self, Found},
     terms::{LegTerms, Terms},
 };
@@ -117,18 +117,16 @@ async fn terms(
     }
     let items = [admission.item.as_str(), "hold_per_min"];
     let [found, beside] = rates::find_two(db, &tenant.plan, items, &admission.address, at_ms).await?;
-    let mut rate = match found {
+    let rate = match found {
         found if admission.item.is_outgoing() => destination::priced(tenant, found).map_err(NotAdmitted::Forbidden)?,
         Found::Rate(rate) => rate,
         Found::Blocked | Found::Nothing => return Err(NotAdmitted::Forbidden(destination::Forbidden::NoRate)),
     };
-    let mut hold_per_min = match beside {
-        Found::Rate(rate) => price::price_of(&rate, 60),
+    let rate = rate.charged(admission.livemode);
+    let hold_per_min = match beside {
+        Found::Rate(beside) => price::price_of(&beside.charged(admission.livemode), 60),
         _ => 0,
     };
-    if !admission.livemode {
-        (rate.unit_micros, rate.connect_micros, rate.min_micros, hold_per_min) = (0, 0, 0, 0);
-    }
     let country = if admission.item.is_outgoing() { caps::country(&admission.address) } else { None };
     let max_cost_micros = admission.max_cost_micros;
     Ok(Terms { rate, hold_per_min, max_cost_micros, caps: Vec::new(), country, legs: Vec::new() })
@@ -281,21 +279,7 @@ pub(crate) async fn open_late(
 
 /// Terms that cost nothing.
 fn free(plan: &str, admission: &Admission) -> Terms {
-    let rate = Rate {
-        plan_id: plan.to_owned(),
-        item: admission.item.as_str().to_owned(),
-        prefix: String::new(),
-        name: String::new(),
-        unit_micros: 0,
-        per_units: 60,
-        connect_micros: 0,
-        first_s: 1,
-        next_s: 1,
-        free_s: 0,
-        min_micros: 0,
-        quantum_micros: 1,
-        rounding: Rounding::Up,
-    };
+    let rate = Rate::flat(plan, admission.item.as_str(), 0);
     let max_cost_micros = admission.max_cost_micros;
     Terms { rate, hold_per_min: 0, max_cost_micros, caps: Vec::new(), country: None, legs: Vec::new() }
 }

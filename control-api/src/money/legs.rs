@@ -9,7 +9,6 @@ use super::{
     destination::{self, Tenant},
     lease::{self, By, GRACE_MS, Lease, WINDOW_MS, take},
     ledger::Purse,
-    price::Rate,
     rates::{self, Found},
     terms::{LegTerms, Span, Spans, Terms},
 };
@@ -61,7 +60,7 @@ impl Store {
                 terms.caps.push(cap);
             }
         }
-        terms.legs.push(LegTerms { id: wanted.leg.clone(), rate: charged(rate, lease.livemode), country });
+        terms.legs.push(LegTerms { id: wanted.leg.clone(), rate: rate.charged(lease.livemode), country });
         spans.push(Some(Span { from_ms: elapsed_ms, until_ms: None }));
         let room = caps::room(&mut tx, lease.tenant, &terms.caps).await?;
         let cover = terms.hold(i64::MAX, &Room::default(), elapsed_ms.saturating_add(WINDOW_MS), &spans);
@@ -90,14 +89,6 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
-}
-
-/// Test traffic costs nothing.
-fn charged(mut rate: Rate, livemode: bool) -> Rate {
-    if !livemode {
-        (rate.unit_micros, rate.connect_micros, rate.min_micros) = (0, 0, 0);
-    }
-    rate
 }
 
 /// A leg's row, in ms of conversation.
@@ -162,7 +153,7 @@ pub(crate) async fn over(db: &mut AnyConnection, lease: &Lease, at_ms: i64) -> R
         let item = Item::TransferLeg.as_str();
         // It was carried already: what the plan does not price is carried for nothing.
         if let Found::Rate(rate) = rates::find(db, &tenant.plan, item, &row.address, at_ms).await? {
-            let (rate, country) = (charged(rate, lease.livemode), caps::country(&row.address));
+            let (rate, country) = (rate.charged(lease.livemode), caps::country(&row.address));
             terms.legs.push(LegTerms { id: row.id.clone(), rate, country });
         }
     }

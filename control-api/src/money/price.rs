@@ -60,6 +60,35 @@ pub(crate) struct Rate {
     pub(crate) rounding: Rounding,
 }
 
+impl Rate {
+    /// So much a minute everywhere, counted by the second, to the micro.
+    pub(crate) fn flat(plan: &str, item: &str, unit_micros: i64) -> Self {
+        Self {
+            plan_id: plan.to_owned(),
+            item: item.to_owned(),
+            prefix: String::new(),
+            name: String::new(),
+            unit_micros,
+            per_units: 60,
+            connect_micros: 0,
+            first_s: 1,
+            next_s: 1,
+            free_s: 0,
+            min_micros: 0,
+            quantum_micros: 1,
+            rounding: Rounding::Up,
+        }
+    }
+
+    /// The rate as this traffic is charged by it: test traffic costs nothing.
+    pub(crate) fn charged(mut self, livemode: bool) -> Self {
+        if !livemode {
+            (self.unit_micros, self.connect_micros, self.min_micros) = (0, 0, 0);
+        }
+        self
+    }
+}
+
 /// The seconds that are billed for so many milliseconds: whole steps, nothing for a call that was not answered or is free.
 pub(crate) fn billed_s(rate: &Rate, ms: i64) -> i64 {
     if ms <= 0 {

@@ -150,24 +150,9 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::money::price::Rounding;
 
     fn rate(unit_micros: i64) -> Rate {
-        Rate {
-            plan_id: String::new(),
-            item: "voice_in".into(),
-            prefix: String::new(),
-            name: String::new(),
-            unit_micros,
-            per_units: 60,
-            connect_micros: 0,
-            first_s: 1,
-            next_s: 1,
-            free_s: 0,
-            min_micros: 0,
-            quantum_micros: 1,
-            rounding: Rounding::Up,
-        }
+        Rate::flat("", "voice_in", unit_micros)
     }
 
     fn terms(legs: &[(i64, &str)]) -> Terms {

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use sqlx::Row as _;
 
 use super::{
-    Network,
+    ANONYMOUS, Network,
     document::{Action, ActionKind, Decision, Routing, Version},
     lines::contact_user,
     rule::{self, Arrival, Party, header},
@@ -461,7 +461,7 @@ impl<'a> Call<'a> {
             }
         });
         // The number is for those who are trusted with it; an agent is not one of them (RFC 3325 §7).
-        let from = if withheld { "anonymous" } else { said };
+        let from = if withheld { ANONYMOUS } else { said };
         let names = entry.trunk.sip.headers_in.iter();
         let mut variables = Map::new();
         if let Some(first) = &query.identity.diverted_from {

@@ -22,6 +22,7 @@ pub use carrier::{CarrierSettings, TelnyxSettings, TwilioSettings, number_orders
 pub use directory::StoreDirectory;
 pub use lines::{Binding, Gate, Line, Login, Sighting};
 pub use network::{Network, NotANetwork};
+pub(crate) use plan::ANONYMOUS;
 pub use plan::{Hop, Manners, NoPlan, Plan, PlanQuery, Signature, Transport, Vouched};
 pub use policy::{Destination, permits};
 pub use settings::RoutingSettings;

@@ -336,7 +336,7 @@ fn hop(
             .contact_user
             .clone()
             .or_else(|| sip_user(trunk.auth.outbound.username.as_deref()))
-            .unwrap_or_else(|| "anonymous".into()),
+            .unwrap_or_else(|| ANONYMOUS.into()),
     };
     let name = shown.and_then(|(_, number)| number.routing.outbound.display_name.as_deref());
     let name = name.map_or(String::new(), |name| format!("\"{}\" ", name.replace(['\\', '"'], "")));

@@ -20,6 +20,7 @@ pub(crate) mod erase;
 mod first_run;
 pub(crate) mod idempotency;
 pub(crate) mod keys;
+pub(crate) mod many;
 mod orphans;
 pub(crate) mod page;
 pub(crate) mod records;

@@ -55,5 +55,10 @@ on_both! {
         db.journal.flush().await;
         db.run("UPDATE calls SET ended_at = ended_at - 60000 WHERE ended_reason = 'canceled'").await;
         assert_eq!(client.get(&path(live)).await.error().0, 404);
+        // How long a trace should be there is the tenant's word.
+        db.run("UPDATE calls SET ended_at = ended_at - 864000000 WHERE ended_reason = 'canceled'").await;
+        assert_eq!(client.get(&path(live)).await.error().0, 410);
+        db.run(r#"UPDATE tenants SET settings = '{"retention":{"trace_days":30}}'"#).await;
+        assert_eq!(client.get(&path(live)).await.error().0, 404);
     }
 }

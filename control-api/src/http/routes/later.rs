@@ -16,19 +16,9 @@ fn not_served(what: &str) -> ApiError {
 }
 
 macro_rules! later {
-    ($($name:ident: $method:ident $path:literal $what:literal;)+) => {$(
+    ($($name:ident: $method:ident $path:literal $what:literal $(of $id:literal)?;)+) => {$(
         #[doc = concat!("Not served in this version: ", $what, ".")]
-        #[utoipa::path($method, path = $path, tag = "later", responses((status = 501, body = ErrorEnvelope)))]
-        pub(crate) async fn $name() -> ApiError {
-            not_served($what)
-        }
-    )+};
-}
-
-macro_rules! later_of {
-    ($($name:ident: $method:ident $path:literal $what:literal;)+) => {$(
-        #[doc = concat!("Not served in this version: ", $what, ".")]
-        #[utoipa::path($method, path = $path, tag = "later", params(("id" = String, Path, description = "The call")),
+        #[utoipa::path($method, path = $path, tag = "later", $(params(("id" = String, Path, description = $id)),)?
             responses((status = 501, body = ErrorEnvelope)))]
         pub(crate) async fn $name() -> ApiError {
             not_served($what)
@@ -50,13 +40,10 @@ later! {
     referral_links: get "/referral-links" "referrals";
     make_referral_link: post "/referral-links" "referrals";
     affiliates: get "/affiliate-dashboard" "referrals";
-}
-
-later_of! {
-    twilio_connect: post "/api/v1/webhooks/twilio/connect/{id}" "calls that are placed through Twilio's REST";
-    twilio_status: post "/api/v1/webhooks/twilio/status/{id}" "calls that are placed through Twilio's REST";
-    token: get "/api/v1/calls/{id}/token" "browsers that join calls";
-    make_token: post "/api/v1/calls/{id}/token" "browsers that join calls";
+    twilio_connect: post "/api/v1/webhooks/twilio/connect/{id}" "calls that are placed through Twilio's REST" of "The call";
+    twilio_status: post "/api/v1/webhooks/twilio/status/{id}" "calls that are placed through Twilio's REST" of "The call";
+    token: get "/api/v1/calls/{id}/token" "browsers that join calls" of "The call";
+    make_token: post "/api/v1/calls/{id}/token" "browsers that join calls" of "The call";
 }
 
 /// For this machine; from elsewhere these routes do not exist.

@@ -23,7 +23,7 @@ use crate::{
         error::{ApiError, ErrorEnvelope},
         query::{NoParameters, Query},
     },
-    routing::{PlanQuery, is_address},
+    routing::{ANONYMOUS, PlanQuery, is_address},
     scheduled, time,
     view::Call,
 };
@@ -257,7 +257,7 @@ fn check(new: &NewCallBody) -> Result<(), ApiError> {
             "to is a sip: URI or a number in international form, at most 255 characters",
         ));
     }
-    let is_known = |from: &str| is_address(from) || from.parse::<NumberId>().is_ok() || from == "anonymous";
+    let is_known = |from: &str| is_address(from) || from.parse::<NumberId>().is_ok() || from == ANONYMOUS;
     if new.from.as_deref().is_some_and(|from| !is_known(from)) {
         return Err(ApiError::invalid(
             "from",

@@ -32,8 +32,6 @@ use crate::{
 
 /// A trace is stored a few seconds after its call has ended, when the last answer has come.
 const SETTLING_MS: i64 = 15_000;
-/// For how long traces are kept when the tenant says nothing else.
-const KEPT_DAYS: i64 = 7;
 const DAY_MS: i64 = 86_400_000;
 
 /// The shape of a trace.
@@ -100,8 +98,9 @@ pub(crate) async fn trace(
     let messages = state.app.store.trace(id).await?;
     if messages.is_empty() {
         let ended = state.app.store.ended_at(id).await?;
+        let kept_days = state.app.store.trace_days(actor.tenant).await?;
         return match ended {
-            Some(at) if now_ms() - at > KEPT_DAYS * DAY_MS => {
+            Some(at) if now_ms() - at > kept_days * DAY_MS => {
                 Err(ApiError::new(StatusCode::GONE, "gone", "the trace is past its retention"))
             }
             Some(at) if now_ms() - at > SETTLING_MS => Err(ApiError::not_found()),

@@ -3,21 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn rate(first_s: i64, next_s: i64) -> Rate {
-    Rate {
-        plan_id: "p".into(),
-        item: "voice_out".into(),
-        prefix: "1".into(),
-        name: "US".into(),
-        unit_micros: 150_000,
-        per_units: 60,
-        connect_micros: 0,
-        first_s,
-        next_s,
-        free_s: 0,
-        min_micros: 0,
-        quantum_micros: 1,
-        rounding: Rounding::Up,
-    }
+    Rate { prefix: "1".into(), name: "US".into(), first_s, next_s, ..Rate::flat("p", "voice_out", 150_000) }
 }
 
 #[test]
