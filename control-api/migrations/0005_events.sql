@@ -16,6 +16,13 @@ CREATE UNIQUE INDEX events_call ON events (call_id, call_seq) WHERE call_id IS N
 CREATE INDEX events_tenant ON events (tenant_id, pub_seq);
 CREATE INDEX events_unpublished ON events (id) WHERE pub_seq IS NULL;
 
+-- The last batch that each run of a journal has stored: whether a commit whose answer was lost has happened.
+CREATE TABLE journal_marks (
+    journal TEXT PRIMARY KEY,
+    batch TEXT NOT NULL,
+    at BIGINT NOT NULL
+);
+
 CREATE TABLE consumers (
     name TEXT PRIMARY KEY,
     pub_seq BIGINT NOT NULL DEFAULT 0,

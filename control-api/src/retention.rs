@@ -48,6 +48,7 @@ const FIXED: &[(&str, i64)] = &[
     ),
     ("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = 'done' AND finished_at < $1 LIMIT 1000)", 7),
     ("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = 'dead' AND finished_at < $1 LIMIT 1000)", 90),
+    ("DELETE FROM journal_marks WHERE journal IN (SELECT journal FROM journal_marks WHERE at < $1 LIMIT 1000)", 30),
     (
         "DELETE FROM idempotency_keys WHERE (tenant_id, key) IN
            (SELECT tenant_id, key FROM idempotency_keys WHERE expires_at < $1 LIMIT 1000)",

@@ -16,7 +16,10 @@ use super::{
     later,
     rows::{create, emit_call, first_leg, write},
 };
-use crate::store::Store;
+use crate::{
+    store::{Store, fresh_id},
+    time::now_ms,
+};
 
 /// The longest pause between two attempts while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -44,6 +47,7 @@ pub(super) async fn run(
     settings: JournalSettings,
 ) {
     let mut batch = Vec::with_capacity(settings.batch);
+    let journal = fresh_id();
     while let Some(first) = receiver.recv().await {
         let mut flush = None;
         match first {
@@ -59,7 +63,7 @@ pub(super) async fn run(
                 Ok(None) | Err(_) => break,
             }
         }
-        store_batch(&store, &mut batch, &counters).await;
+        store_batch(&store, &journal, &mut batch, &counters).await;
         if let Some(done) = flush {
             let _ = done.send(());
         }
@@ -67,15 +71,15 @@ pub(super) async fn run(
 }
 
 /// Stores a batch however long it takes, and empties it.
-async fn store_batch(store: &Store, batch: &mut Vec<Stamped>, counters: &Counters) {
+async fn store_batch(store: &Store, journal: &str, batch: &mut Vec<Stamped>, counters: &Counters) {
     let entries = batch.len();
     for part in bill::parts(std::mem::take(batch)) {
-        match persist(store, &part, counters).await {
+        match persist(store, journal, &part, counters).await {
             Ok(outcome) => count(counters, outcome),
             // One entry is not to take its neighbours with it: each on its own, the culprit is counted and left out.
             Err(_) if part.len() > 1 => {
                 for entry in &part {
-                    store_one(store, std::slice::from_ref(entry), counters).await;
+                    store_one(store, journal, std::slice::from_ref(entry), counters).await;
                 }
             }
             Err(error) => refuse(&part[0], &error, counters),
@@ -84,19 +88,21 @@ async fn store_batch(store: &Store, batch: &mut Vec<Stamped>, counters: &Counter
     counters.backlog.fetch_sub(entries, Relaxed);
 }
 
-async fn store_one(store: &Store, entry: &[Stamped], counters: &Counters) {
-    match persist(store, entry, counters).await {
+async fn store_one(store: &Store, journal: &str, entry: &[Stamped], counters: &Counters) {
+    match persist(store, journal, entry, counters).await {
         Ok(outcome) => count(counters, outcome),
         Err(error) => refuse(&entry[0], &error, counters),
     }
 }
 
 /// Tries until the database answers; an error means that it refuses the content.
-async fn persist(store: &Store, batch: &[Stamped], counters: &Counters) -> Result<Outcome, sqlx::Error> {
+async fn persist(store: &Store, journal: &str, batch: &[Stamped], counters: &Counters) -> Result<Outcome, sqlx::Error> {
+    let mark = Mark { journal, batch: fresh_id() };
+    let mut outcome = Outcome::default();
     let mut pause = Duration::from_millis(50);
     loop {
-        match transact(store, batch).await {
-            Ok(outcome) => return Ok(outcome),
+        match transact(store, batch, Some(&mark), &mut outcome).await {
+            Ok(()) => return Ok(outcome),
             Err(error) if is_refusal(&error) => return Err(error),
             Err(error) => {
                 counters.retries.fetch_add(1, Relaxed);
@@ -105,6 +111,30 @@ async fn persist(store: &Store, batch: &[Stamped], counters: &Counters) -> Resul
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// A batch of a journal, as the database remembers the last one: of a connection that was lost with the commit nobody knows whether it
+/// was stored.
+struct Mark<'a> {
+    journal: &'a str,
+    batch: String,
+}
+
+impl Mark<'_> {
+    /// The first statement of the batch's transaction; false if an earlier attempt has stored the batch. An attempt that is still being
+    /// committed is waited for.
+    async fn set(&self, db: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+        let set = sqlx::query(
+            "INSERT INTO journal_marks (journal, batch, at) VALUES ($1, $2, $3)
+             ON CONFLICT (journal) DO UPDATE SET batch = excluded.batch, at = excluded.at WHERE journal_marks.batch <> excluded.batch",
+        )
+        .bind(self.journal)
+        .bind(&self.batch)
+        .bind(now_ms())
+        .execute(db)
+        .await?;
+        Ok(set.rows_affected() > 0)
     }
 }
 
@@ -139,19 +169,31 @@ pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
 /// Stores entries at once, a transaction for each call that has money in it and one for the rest.
 pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<(), sqlx::Error> {
     for part in bill::parts(batch.to_vec()) {
-        transact(store, &part).await?;
+        transact(store, &part, None, &mut Outcome::default()).await?;
     }
     Ok(())
 }
 
-/// Stores entries in one transaction. Nothing of it is visible, or everything.
-async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Error> {
-    let mut outcome = Outcome::default();
+/// Stores entries in one transaction. Nothing of it is visible, or everything; a batch with a mark is stored once. The outcome is that of
+/// the attempt that stored it.
+async fn transact(
+    store: &Store,
+    batch: &[Stamped],
+    mark: Option<&Mark<'_>>,
+    outcome: &mut Outcome,
+) -> Result<(), sqlx::Error> {
     if batch.is_empty() {
-        return Ok(outcome);
+        return Ok(());
     }
     let secret = bill::secret(store, batch).await?;
     let mut tx = store.begin().await?;
+    if let Some(mark) = mark
+        && !mark.set(&mut tx).await?
+    {
+        store.ring();
+        return Ok(());
+    }
+    *outcome = Outcome::default();
     let mut purse = bill::purse(&mut tx, batch).await?;
     let mut heads = open_all(&mut tx, batch).await?;
     for stamped in batch {
@@ -181,7 +223,7 @@ async fn transact(store: &Store, batch: &[Stamped]) -> Result<Outcome, sqlx::Err
     close(&mut tx, heads.into_iter().filter_map(|(call, head)| Some((call.to_string(), head?))).collect()).await?;
     tx.commit().await?;
     store.ring();
-    Ok(outcome)
+    Ok(())
 }
 
 /// Adds an event to a call inside the caller's transaction, which then holds the call's row; false when there is no such call.

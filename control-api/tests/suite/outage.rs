@@ -1,14 +1,21 @@
 //! The database goes away in the middle of everything and comes back.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use control_api::{Journal, JournalSettings, Store};
+use domain::TenantId;
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::Notify,
 };
 
@@ -18,54 +25,163 @@ use crate::{
     invariants, postgres,
 };
 
-/// A wire to the database that can be cut.
+/// A wire to the database that can be cut, be slow, or lose the answer to a commit.
 struct Wire {
-    up: Arc<AtomicBool>,
-    cut: Arc<Notify>,
+    state: Arc<State>,
     port: u16,
+}
+
+#[derive(Default)]
+struct State {
+    down: AtomicBool,
+    cut: Notify,
+    /// What each piece takes to get through, ms.
+    slow_ms: AtomicU64,
+    /// Commits that get through while their answers do not: the wire is cut with them.
+    lost: AtomicUsize,
+}
+
+impl State {
+    /// Passes on what the client sends, until it closes.
+    async fn ask(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: &AtomicBool) -> std::io::Result<()> {
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let read = from.read(&mut piece).await?;
+            if read == 0 {
+                return to.shutdown().await;
+            }
+            tokio::time::sleep(Duration::from_millis(self.slow_ms.load(SeqCst))).await;
+            let commit = piece[..read].windows(6).any(|word| word == b"COMMIT");
+            let lost = commit && self.lost.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+            if lost {
+                mute.store(true, SeqCst);
+            }
+            to.write_all(&piece[..read]).await?;
+            if lost {
+                // Time to carry it out.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                self.cut.notify_waiters();
+            }
+        }
+    }
+
+    /// Passes on what the server answers, until it closes or its answers are lost.
+    async fn answer(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: &AtomicBool) -> std::io::Result<()> {
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let read = from.read(&mut piece).await?;
+            if read == 0 {
+                return to.shutdown().await;
+            }
+            tokio::time::sleep(Duration::from_millis(self.slow_ms.load(SeqCst))).await;
+            if !mute.load(SeqCst) {
+                to.write_all(&piece[..read]).await?;
+            }
+        }
+    }
 }
 
 impl Wire {
     async fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (up, cut) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()));
-        let (is_up, is_cut) = (up.clone(), cut.clone());
+        let state = Arc::new(State::default());
+        let shared = state.clone();
         tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (is_up, is_cut) = (is_up.clone(), is_cut.clone());
+            while let Ok((client, _)) = listener.accept().await {
+                let state = shared.clone();
                 tokio::spawn(async move {
-                    let until_cut = is_cut.notified();
-                    if !is_up.load(Ordering::SeqCst) {
+                    let until_cut = state.cut.notified();
+                    if state.down.load(SeqCst) {
                         return;
                     }
-                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+                    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+                    let ((asks, answered), (answers, asked)) = (client.into_split(), server.into_split());
+                    let mute = AtomicBool::new(false);
                     tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = async { tokio::join!(state.ask(asks, asked, &mute), state.answer(answers, answered, &mute)) } => {}
                         () = until_cut => {}
                     }
                 });
             }
         });
-        Self { up, cut, port }
+        Self { state, port }
+    }
+
+    /// A store at the other end, with a journal.
+    async fn store(&self, port: u16, url: &str) -> (Store, Journal, TenantId) {
+        let store = Store::open(&url.replace(&port.to_string(), &self.port.to_string())).await.unwrap();
+        store.migrate().await.unwrap();
+        let tenant = store.first_run(None).await.unwrap().tenant;
+        let journal = Journal::start(store.clone(), JournalSettings::default());
+        (store, journal, tenant)
     }
 
     fn set(&self, up: bool) {
-        self.up.store(up, Ordering::SeqCst);
+        self.state.down.store(!up, SeqCst);
         if !up {
-            self.cut.notify_waiters();
+            self.state.cut.notify_waiters();
         }
     }
+}
+
+/// How many calls are there wholly, each thing once.
+async fn whole_calls(url: &str) -> i64 {
+    sqlx::any::install_default_drivers();
+    let raw = sqlx::AnyPool::connect(url).await.unwrap();
+    let all: (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM calls WHERE status = 'completed' AND event_seq = 8 AND turns = 3),
+           (SELECT COUNT(*) FROM events WHERE call_id IS NOT NULL), (SELECT COUNT(*) FROM turns)",
+    )
+    .fetch_one(&raw)
+    .await
+    .unwrap();
+    assert_eq!((all.1, all.2), (8 * all.0, 3 * all.0));
+    all.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_stored_while_the_answer_was_lost_is_not_stored_again() {
+    let (port, url) = postgres::fresh();
+    let wire = Wire::to(port).await;
+    let (_store, journal, tenant) = wire.store(port, &url).await;
+    conversation(&journal, tenant, 1_000_000);
+    journal.flush().await;
+    for n in 1..=3 {
+        wire.state.lost.store(1, SeqCst);
+        conversation(&journal, tenant, 1_000_000 + n);
+        journal.flush().await;
+        assert_eq!(wire.state.lost.load(SeqCst), 0, "no commit was lost");
+    }
+    let counts = journal.counts();
+    assert!(counts.retries >= 3, "{counts:?}");
+    assert_eq!((counts.stored, counts.backlog, counts.dropped, counts.refused, counts.strays), (32, 0, 0, 0, 0));
+    assert_eq!(whole_calls(&url).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_to_a_slow_database_is_stored_in_order_once() {
+    let (port, url) = postgres::fresh();
+    let wire = Wire::to(port).await;
+    let (store, journal, tenant) = wire.store(port, &url).await;
+    wire.state.slow_ms.store(25, SeqCst);
+    for n in 0..8 {
+        conversation(&journal, tenant, 1_000_000 + n);
+    }
+    // Whoever writes does not wait for it: all of it is still to be stored.
+    assert!(journal.counts().stored < 64);
+    assert!(store.answers().await);
+    journal.flush().await;
+    let counts = journal.counts();
+    assert_eq!((counts.stored, counts.retries, counts.dropped, counts.refused), (64, 0, 0, 0));
+    assert_eq!(whole_calls(&url).await, 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_while_the_database_is_away_is_stored_when_it_is_back() {
     let (port, url) = postgres::fresh();
     let wire = Wire::to(port).await;
-    let store = Store::open(&url.replace(&port.to_string(), &wire.port.to_string())).await.unwrap();
-    store.migrate().await.unwrap();
-    let tenant = store.first_run(None).await.unwrap().tenant;
-    let journal = Journal::start(store.clone(), JournalSettings::default());
+    let (store, journal, tenant) = wire.store(port, &url).await;
     conversation(&journal, tenant, 1_000_000);
     journal.flush().await;
     assert!(store.answers().await);
@@ -74,9 +190,7 @@ async fn what_is_written_while_the_database_is_away_is_stored_when_it_is_back() 
     for n in 0..20 {
         conversation(&journal, tenant, 2_000_000 + n);
     }
-    while journal.counts().retries == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_refused(&journal).await;
     assert!(!store.answers().await);
     assert_eq!(journal.counts().backlog, 160);
 
@@ -84,15 +198,19 @@ async fn what_is_written_while_the_database_is_away_is_stored_when_it_is_back() 
     journal.flush().await;
     let counts = journal.counts();
     assert_eq!((counts.stored, counts.backlog, counts.dropped, counts.refused), (168, 0, 0, 0));
-    sqlx::any::install_default_drivers();
-    let raw = sqlx::AnyPool::connect(&url).await.unwrap();
-    let complete: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM calls WHERE status = 'completed' AND event_seq = 8 AND turns = 3")
-            .fetch_one(&raw)
-            .await
-            .unwrap();
-    assert_eq!(complete, 21);
+    assert_eq!(whole_calls(&url).await, 21);
     assert!(store.answers().await);
+}
+
+/// Waits until the store has not taken something; a store that takes it is found out, not waited for.
+async fn until_refused(journal: &Journal) {
+    for _ in 0..1500 {
+        if journal.counts().retries > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the store takes what it should not be able to: {:?}", journal.counts());
 }
 
 /// Ten calls are written while the store refuses them for what it is, not for what they are; then it takes them.
@@ -100,9 +218,7 @@ async fn taken_afterwards(db: &Db, heal: impl AsyncFnOnce()) {
     for n in 0..10 {
         conversation(&db.journal, db.tenant, 2_000_000 + n);
     }
-    while db.journal.counts().retries == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until_refused(&db.journal).await;
     assert_eq!(db.journal.counts().refused, 0);
     heal().await;
     db.journal.flush().await;

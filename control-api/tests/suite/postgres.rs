@@ -22,6 +22,7 @@ up "$@"
 while read -r word; do
     case $word in
     stop) kill -INT $pid; wait $pid; pid= ;;
+    cut) kill -STOP $pid; kill -KILL $(cat /proc/$pid/task/$pid/children) $pid; wait $pid 2>/dev/null; pid= ;;
     start) up "$@" ;;
     esac
 done
@@ -108,6 +109,12 @@ impl Cluster {
     /// Stops the server: connections are cut, new ones refused.
     pub fn stop(&self) {
         self.say("stop");
+        self.wait(false);
+    }
+
+    /// Ends all of it at once, in the middle of whatever it does.
+    pub fn cut_power(&self) {
+        self.say("cut");
         self.wait(false);
     }
 
