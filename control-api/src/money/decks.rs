@@ -273,19 +273,24 @@ pub(crate) async fn rename(
     Ok(named.rows_affected() == 1)
 }
 
-/// Replaces a plan's deck from `starts_at` on. Calls that run keep the rate in their lease.
+/// Locks a plan, so that two decks at once are one after the other; gives the version it had.
+pub(crate) async fn lock(db: &mut AnyConnection, plan: &str, at_ms: i64) -> Result<Option<i64>, sqlx::Error> {
+    let locked =
+        sqlx::query("UPDATE rate_plans SET version = version + 1, updated_at = $1 WHERE id = $2 RETURNING version - 1")
+            .bind(at_ms)
+            .bind(plan.to_owned())
+            .fetch_optional(db)
+            .await?;
+    locked.map(|row| row.try_get(0)).transpose()
+}
+
+/// Replaces the deck of a locked plan from `starts_at` on. Calls that run keep the rate in their lease.
 pub(crate) async fn replace(
     db: &mut AnyConnection,
     plan: &str,
     deck: &[DeckRow],
     starts_at: i64,
 ) -> Result<DeckChange, sqlx::Error> {
-    // Locks the plan: two decks at once are one after the other.
-    sqlx::query("UPDATE rate_plans SET version = version + 1, updated_at = $1 WHERE id = $2")
-        .bind(starts_at)
-        .bind(plan.to_owned())
-        .execute(&mut *db)
-        .await?;
     // What was announced for later never came into force.
     sqlx::query("DELETE FROM rates WHERE plan_id = $1 AND starts_at > $2")
         .bind(plan.to_owned())

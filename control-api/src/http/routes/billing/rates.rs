@@ -251,9 +251,9 @@ pub(crate) async fn replace(
     };
     check(&deck)?;
     let id = id.to_string();
-    let plan = state.app.store.rate_plan(&id).await?.ok_or_else(ApiError::not_found)?;
-    if_match.check(plan.version, actor.require_if_match)?;
     let mut tx = state.app.store.begin().await?;
+    let version = decks::lock(&mut tx, &id, now).await?.ok_or_else(ApiError::not_found)?;
+    if_match.check(version, actor.require_if_match)?;
     let change = decks::replace(&mut tx, &id, &deck, starts_at).await?;
     let shown = json!({"change": change, "starts_at": rfc3339(starts_at)});
     audit::note(&mut tx, &actor, "rates.replace", "rate_plan", &id, Some(&shown)).await?;
