@@ -41,41 +41,35 @@ struct State {
     lost: AtomicUsize,
 }
 
+/// Which way something goes.
+#[derive(PartialEq)]
+enum Way {
+    ToServer,
+    ToClient,
+}
+
 impl State {
-    /// Passes on what the client sends, until it closes.
-    async fn ask(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: &AtomicBool) -> std::io::Result<()> {
-        let mut piece = vec![0; 64 * 1024];
+    /// Passes on what one end sends until it closes; answers are lost once `mute` is set.
+    async fn pass(&self, way: Way, from: OwnedReadHalf, to: OwnedWriteHalf, mute: &AtomicBool) -> std::io::Result<()> {
+        let (mut from, mut to, mut piece) = (from, to, vec![0; 64 * 1024]);
         loop {
             let read = from.read(&mut piece).await?;
             if read == 0 {
                 return to.shutdown().await;
             }
             tokio::time::sleep(Duration::from_millis(self.slow_ms.load(SeqCst))).await;
-            let commit = piece[..read].windows(6).any(|word| word == b"COMMIT");
+            let commit = way == Way::ToServer && piece[..read].windows(6).any(|word| word == b"COMMIT");
             let lost = commit && self.lost.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
             if lost {
                 mute.store(true, SeqCst);
             }
-            to.write_all(&piece[..read]).await?;
+            if way == Way::ToServer || !mute.load(SeqCst) {
+                to.write_all(&piece[..read]).await?;
+            }
             if lost {
                 // Time to carry it out.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 self.cut.notify_waiters();
-            }
-        }
-    }
-
-    /// Passes on what the server answers, until it closes or its answers are lost.
-    async fn answer(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: &AtomicBool) -> std::io::Result<()> {
-        let mut piece = vec![0; 64 * 1024];
-        loop {
-            let read = from.read(&mut piece).await?;
-            if read == 0 {
-                return to.shutdown().await;
-            }
-            tokio::time::sleep(Duration::from_millis(self.slow_ms.load(SeqCst))).await;
-            if !mute.load(SeqCst) {
-                to.write_all(&piece[..read]).await?;
             }
         }
     }
@@ -98,8 +92,10 @@ impl Wire {
                     let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
                     let ((asks, answered), (answers, asked)) = (client.into_split(), server.into_split());
                     let mute = AtomicBool::new(false);
+                    let there = state.pass(Way::ToServer, asks, asked, &mute);
+                    let back = state.pass(Way::ToClient, answers, answered, &mute);
                     tokio::select! {
-                        _ = async { tokio::join!(state.ask(asks, asked, &mute), state.answer(answers, answered, &mute)) } => {}
+                        _ = async { tokio::join!(there, back) } => {}
                         () = until_cut => {}
                     }
                 });
