@@ -385,6 +385,8 @@ pub struct LiveCall {
     pub activity: Option<&'static str>,
     /// Calling address.
     pub from: Pii<String>,
+    /// What the caller's signature says, where the trunk looks at it.
+    pub verified: Option<&'static str>,
     /// Called address.
     pub to: Pii<String>,
     /// The tenant's number, called or shown.

@@ -169,7 +169,7 @@ on_both! {
         client.board.live.lock().unwrap().push(live(theirs, uuid::Uuid::nil().into()));
         let page = client.get("/api/v1/calls/active").await.json();
         assert_eq!(ids(&page), [ours.to_string()]);
-        assert_eq!(page["data"][0]["status"], "initiating");
+        assert_eq!((&page["data"][0]["status"], &page["data"][0]["from"]["verified"]), (&"initiating".into(), &"B".into()));
     }
 
     async fn a_call_is_placed_and_answered_with_201_pending(db) {

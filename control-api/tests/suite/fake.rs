@@ -202,6 +202,7 @@ pub(crate) fn live(id: CallId, tenant: TenantId) -> LiveCall {
         status: Status::Initiating,
         activity: None,
         from: "sip:node@127.0.0.1".to_owned().into(),
+        verified: Some("B"),
         to: "+12125550123".to_owned().into(),
         number: None,
         trunk: None,

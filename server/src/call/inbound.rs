@@ -79,6 +79,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         status: Status::Pending,
         activity: None,
         from: from.clone(),
+        verified,
         to: to.clone(),
         number: route.number,
         trunk: route.trunk,

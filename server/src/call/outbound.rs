@@ -29,6 +29,7 @@ pub(super) async fn dial(desk: Desk, request: DialRequest, agent: Arc<AgentSpec>
         status: Status::Pending,
         activity: None,
         from: from.clone(),
+        verified: None,
         to: request.to.clone(),
         number: plan.number,
         trunk: plan.trunk,

@@ -425,7 +425,7 @@ fn of_live(call: &crate::LiveCall) -> Call {
         sip_status: None,
         answered_by: None,
         degraded: false,
-        from: Party { address: call.from.expose().clone(), verified: None },
+        from: Party { address: call.from.expose().clone(), verified: call.verified.map(str::to_owned) },
         to: Party { address: call.to.expose().clone(), verified: None },
         number_id: call.number.map(|id| id.to_string()),
         trunk_id: call.trunk.map(|id| id.to_string()),
