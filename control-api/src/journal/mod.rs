@@ -42,7 +42,7 @@ pub struct JournalSettings {
 
 impl Default for JournalSettings {
     fn default() -> Self {
-        Self { capacity: 200_000, batch: 512, gather: Duration::from_millis(20) }
+        Self { capacity: 200_000, batch: 2048, gather: Duration::from_millis(20) }
     }
 }
 

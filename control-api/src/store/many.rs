@@ -1,7 +1,8 @@
 //! Many rows to a statement.
 
-/// Rows of one statement: the largest that fits is taken, so that few different statements are prepared.
-const ROWS: [usize; 3] = [128, 16, 1];
+/// Rows of one statement: the largest that fits is taken, so that few different statements are prepared. SQLite has 500 terms in a
+/// compound SELECT at most.
+const ROWS: [usize; 4] = [256, 32, 4, 1];
 
 /// The largest portions that fit, one after the other.
 pub(crate) fn portions<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
@@ -28,8 +29,8 @@ mod tests {
 
     #[test]
     fn portions_are_the_whole_in_order() {
-        let all: Vec<_> = (0..303).collect();
-        assert_eq!(portions(&all).map(<[_]>::len).collect::<Vec<_>>()[..4], [128, 128, 16, 16]);
+        let all: Vec<_> = (0..580).collect();
+        assert_eq!(portions(&all).map(<[_]>::len).collect::<Vec<_>>()[..4], [256, 256, 32, 32]);
         assert_eq!(portions(&all).flatten().copied().collect::<Vec<_>>(), all);
     }
 
