@@ -134,6 +134,22 @@ fn what_is_no_uri_says_whose_fault_it_is() {
     }
 }
 
+/// Found beside other parsers: `//UDP` was read as a transport, and a quotation mark as part of a host.
+#[test]
+fn a_hop_is_a_token_and_a_host() {
+    for sound in ["SIP / 2.0 / CARRIER-PIGEON gate_1.example ;branch=z", "SIP/2.0/UDP [fe80::1%eth0]:5060;branch=z"] {
+        assert!(Via::parse(sound.as_bytes()).is_some(), "{sound}");
+    }
+    for broken in [
+        "SIP/2.0//UDP 192.0.2.1;branch=z",
+        "SIP/2.0/UDP, 192.0.2.1",
+        "SIP/2.0/UDP 192.0.2\"1;branch=z",
+        "SIP/2.0/UDP <h>;branch=z",
+    ] {
+        assert_eq!(Via::parse(broken.as_bytes()), None, "{broken}");
+    }
+}
+
 #[test]
 fn addresses_come_in_three_shapes() {
     let parse = |text: &'static str| Address::parse(text.as_bytes());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::address::Params;
-use super::lex::{is_space, trim};
+use super::lex::{is_space, is_token, trim};
 
 /// A view of one Via element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,9 @@ impl<'a> Via<'a> {
         let rest = trim(&value[second + 1..]);
         let space = rest.iter().position(|byte| is_space(*byte))?;
         let transport = &rest[..space];
+        if !transport.iter().all(|byte| is_token(*byte)) {
+            return None;
+        }
         let rest = trim(&rest[space..]);
         let end = rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len());
         let (sent_by, params) = (trim(&rest[..end]), Params(&rest[end..]));
@@ -41,7 +44,13 @@ impl<'a> Via<'a> {
             None => return None,
         };
         let host = trim(&sent_by[..host_end]);
-        if host.is_empty() || host.iter().any(|byte| is_space(*byte)) {
+        // What stands in brackets may name a zone; whether it is an address is asked when one is needed.
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+        let sound = match host {
+            [b'[', inside @ .., b']'] => inside.iter().all(|byte| plain(byte) || b":%".contains(byte)),
+            host => !host.is_empty() && host.iter().all(plain),
+        };
+        if !sound {
             return None;
         }
         let port = match trim(&sent_by[host_end..]) {
