@@ -15,6 +15,7 @@ lint: ## formatting, clippy, documentation, arrows between the crates
 
 bench: ## benchmarks; results are ratios measured in one run
 	$(CARGO) bench -p benches
+	$(CARGO) bench --locked --manifest-path benches/parsers/Cargo.toml
 
 setup-run:
 	@scripts/setup run
