@@ -9,6 +9,7 @@ pub mod flite;
 mod home;
 pub mod kamailio;
 mod line;
+mod linphone;
 mod phone;
 #[allow(dead_code, reason = "the suite of the control plane shares one cluster, here each test has its own")]
 #[path = "../../control-api/tests/suite/postgres.rs"]
@@ -20,6 +21,7 @@ pub use api::Api;
 pub use client::{Baresip, Handset, Sipp};
 pub use home::{elsewhere, enter};
 pub use line::{Line, SSRC, Sip, header, request, rtp_header};
+pub use linphone::Linphone;
 pub use phone::{Phone, Spoken};
 pub use postgres::Cluster;
 pub use sidetone::{GREETING, Plan, Sidetone, binary, free_port, workspace};

@@ -14,6 +14,7 @@ mod credit;
 mod faults;
 mod flood;
 mod keypad;
+mod linphone;
 mod listen;
 mod live;
 mod moved;
