@@ -304,6 +304,12 @@ impl SipHandle {
         self.streams.name(remote, domain);
     }
 
+    /// Why the last connection to a place could not be had, for people; `None` once one could, and for UDP.
+    #[must_use]
+    pub fn last_failure(&self, transport: Transport, remote: SocketAddr) -> Option<String> {
+        self.streams.failure(transport, remote)
+    }
+
     /// What the SIP sockets counted.
     pub fn counts(&self) -> SipCounts {
         self.tally.snapshot()

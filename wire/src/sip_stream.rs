@@ -27,6 +27,8 @@ const BACKLOG: i32 = 1024;
 const READ: usize = 8192;
 /// Domains remembered for one address.
 const NAMES: usize = 8;
+/// Places whose names or failures are remembered. Trunks are few; whoever makes it thousands looks them up again.
+const PLACES: usize = 4096;
 /// Silence after which a connection of ours is kept open by a double line end (RFC 5626 §4.4.1: 95 to 120 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(95);
 
@@ -94,6 +96,8 @@ pub(crate) struct Streams {
     /// The domains by which a TLS peer was found, newest first: its certificate must say one of them. Nobody who names a stranger's
     /// address can take the stranger's own name away from it.
     names: Mutex<HashMap<SocketAddr, Vec<String>>>,
+    /// Why the last connection to a place could not be had; gone as soon as one can.
+    failures: Mutex<HashMap<(Transport, SocketAddr), String>>,
 }
 
 #[derive(Default)]
@@ -129,21 +133,38 @@ impl Streams {
         tls: Tls,
     ) -> Arc<Self> {
         let census = Mutex::new(Census::default());
-        let names = Mutex::default();
-        Arc::new(Self { news, limits, tally, next: AtomicU64::new(1), census, tls, names })
+        let (names, failures) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { news, limits, tally, next: AtomicU64::new(1), census, tls, names, failures })
     }
 
     /// Remembers the domain that led to an address.
     pub(crate) fn name(&self, remote: SocketAddr, domain: &str) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        // Trunks are few; whoever makes it thousands has to look them up again.
-        if names.len() >= 4096 {
+        if names.len() >= PLACES {
             names.clear();
         }
         let known = names.entry(remote).or_default();
         known.retain(|name| name != domain);
         known.insert(0, domain.to_owned());
         known.truncate(NAMES);
+    }
+
+    /// Why the last connection to a place could not be had.
+    pub(crate) fn failure(&self, transport: Transport, remote: SocketAddr) -> Option<String> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(&(transport, remote)).cloned()
+    }
+
+    fn note(&self, transport: Transport, remote: SocketAddr, error: Option<&io::Error>) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => {
+                if failures.len() >= PLACES {
+                    failures.clear();
+                }
+                failures.insert((transport, remote), error.to_string());
+            }
+            None => drop(failures.remove(&(transport, remote))),
+        }
     }
 
     fn domains(&self, remote: SocketAddr) -> Vec<String> {
@@ -269,15 +290,23 @@ async fn secure(remote: SocketAddr, streams: &Streams) -> io::Result<(Flow, TlsS
 pub(crate) async fn connect(transport: Transport, remote: SocketAddr, asked_by: Asker, streams: Arc<Streams>) {
     let error = match transport {
         Transport::Tls => match secure(remote, &streams).await {
-            Ok((flow, stream)) => return carry(stream, flow, Some(asked_by), &streams).await,
+            Ok((flow, stream)) => {
+                streams.note(transport, remote, None);
+                return carry(stream, flow, Some(asked_by), &streams).await;
+            }
             Err(error) => error,
         },
         Transport::Tcp => match open(remote, transport, &streams).await {
-            Ok((flow, stream)) => return carry(stream, flow, Some(asked_by), &streams).await,
+            Ok((flow, stream)) => {
+                streams.note(transport, remote, None);
+                return carry(stream, flow, Some(asked_by), &streams).await;
+            }
             Err(error) => error,
         },
         _ => io::Error::new(io::ErrorKind::Unsupported, "no connection of this kind is made by us"),
     };
+    // Whoever waits for an answer over this connection hears only that there was none.
+    streams.note(transport, remote, Some(&error));
     match asked_by {
         Some(asked_by) => {
             let _ = asked_by.send(Err(named(&error, &transport.as_str().to_ascii_lowercase(), remote)));

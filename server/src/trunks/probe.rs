@@ -75,7 +75,7 @@ impl Trunks {
             detail: Some(why),
         };
         match told {
-            Err(_) | Ok(Ok((408, _))) => silent("no answer".into()),
+            Err(_) => silent("no answer".into()),
             Ok(Err(why)) => silent(why),
             Ok(Ok((status, rtt))) => Probed { gateway, host, status, rtt: Some(rtt), detail: None },
         }
@@ -93,6 +93,12 @@ impl Trunks {
         let _watched = Watched { trunks: self.clone(), peer };
         while let Some(event) = events.recv().await {
             if let Event::Pinged { status, rtt, .. } = event {
+                if status == 408 {
+                    return Err(inner
+                        .sip
+                        .last_failure(way.transport, way.remote)
+                        .unwrap_or_else(|| "no answer".into()));
+                }
                 return Ok((status, rtt));
             }
         }

@@ -229,11 +229,12 @@ impl Tended {
         match event {
             Event::Pinged { peer, status, rtt } => {
                 if let Some(at) = self.gates.iter().position(|gateway| gateway.peer == Some(peer)) {
+                    let said = self.gates[at].way.map(|way| self.said(way, status));
                     let gateway = &mut self.gates[at];
                     let well = !matches!(status, 408 | 500..600);
                     gateway.status = Some(status);
                     gateway.rtt = (status != 408).then_some(rtt);
-                    gateway.detail = (!well).then(|| said(status));
+                    gateway.detail = said.filter(|_| !well);
                     // One answer says that it lives; only several that agree say that it does not.
                     match gateway.up {
                         None if well => self.turn(at, true),
@@ -252,10 +253,12 @@ impl Tended {
                 self.registered(true, Some(200), None, Some(until));
             }
             Event::RegisterFailed { status, retry_in, .. } => {
+                let now = self.registration.as_ref().map(|registration| registration.ways[registration.at]);
+                let said = now.map_or_else(|| said(status), |way| self.said(way, status));
                 let next = self.next_way(status);
                 let detail = match next {
-                    Some(way) => format!("{}; the next way is tried: {}", said(status), way.remote),
-                    None => format!("{}; again in {} s", said(status), retry_in.as_secs()),
+                    Some(way) => format!("{said}; the next way is tried: {}", way.remote),
+                    None => format!("{said}; again in {} s", retry_in.as_secs()),
                 };
                 tracing::warn!(trunk = %self.line.id, status, detail, "registration failed");
                 self.registered(false, Some(status), Some(detail), None);
@@ -265,6 +268,12 @@ impl Tended {
             }
             _ => {}
         }
+    }
+
+    /// What an answer, or none, over a way means; where no connection could be had, why.
+    fn said(&self, way: Flow, status: u16) -> String {
+        let failure = (status == 408).then(|| self.trunks.0.sip.last_failure(way.transport, way.remote));
+        failure.flatten().unwrap_or_else(|| said(status))
     }
 
     /// After silence or trouble of the server, the next of its ways, until all have been tried.
