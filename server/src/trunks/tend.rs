@@ -234,7 +234,14 @@ impl Tended {
                     let well = !matches!(status, 408 | 500..600);
                     gateway.status = Some(status);
                     gateway.rtt = (status != 408).then_some(rtt);
-                    gateway.detail = said.filter(|_| !well);
+                    let said = said.filter(|_| !well);
+                    if said != gateway.detail
+                        && let Some(detail) = &said
+                    {
+                        let host = &gateway.gate.host;
+                        tracing::warn!(trunk = %self.line.id, host, detail, "gateway does not answer as it should");
+                    }
+                    gateway.detail = said;
                     // One answer says that it lives; only several that agree say that it does not.
                     match gateway.up {
                         None if well => self.turn(at, true),

@@ -13,6 +13,7 @@ mod crash;
 mod credit;
 mod faults;
 mod flood;
+mod gateways;
 mod keypad;
 mod linphone;
 mod listen;
