@@ -102,7 +102,8 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         .map_err(|error| format!("http.listen {}: {error}", checked.http))?;
     let traces = Traces::new(journal.clone(), house.config.sip.trace_messages > 0);
     let (sip, events) = wire::sip::bind(sip_config(&house, &traces)).await?;
-    reload_on_hang_up(&sip)?;
+    // From here on it ends the process no more.
+    let hang_ups = HangUps::listen()?;
     let media = Media::start(MediaConfig {
         threads: house.config.media_threads(),
         bind: std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -143,10 +144,12 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         trusted: checked.trusted.clone(),
         node: house.node.clone(),
     });
+    // What callers name is never on this machine, whatever webhooks may reach.
+    let stir = Stir::new(&house.config.stir, control_api::Outward::new(Guard::new(false))?)?;
+    reload_on_hang_up(hang_ups, sip.clone(), stir.clone());
     let desk = Desk::new(Parts {
         trunks,
-        // What callers name is never on this machine, whatever webhooks may reach.
-        stir: Stir::new(&house.config.stir, control_api::Outward::new(Guard::new(false))?)?,
+        stir,
         challenger: Challenger::new(&house.config.sip.realm, house.config.sip.digest()),
         traces,
         directory,
@@ -271,9 +274,9 @@ fn sip_config(house: &House, traces: &Traces) -> SipConfig {
     }
 }
 
-/// Certificates are read again on SIGHUP; what cannot be used is told, and everything stays as it was.
-fn reload_on_hang_up(sip: &SipHandle) -> Result<(), Failure> {
-    let (mut hang_ups, sip) = (HangUps::listen()?, sip.clone());
+/// The certificates of TLS, and the anchors and the key of signed callers, are read again on SIGHUP; what cannot be used is told, and
+/// stays as it was.
+fn reload_on_hang_up(mut hang_ups: HangUps, sip: SipHandle, stir: Stir) {
     tokio::spawn(async move {
         loop {
             hang_ups.next().await;
@@ -281,9 +284,12 @@ fn reload_on_hang_up(sip: &SipHandle) -> Result<(), Failure> {
                 Ok(()) => tracing::info!("certificates were read again"),
                 Err(error) => tracing::error!(%error, "certificates stay as they were"),
             }
+            match stir.reload() {
+                Ok(()) => tracing::debug!("the files of [stir] were read again"),
+                Err(error) => tracing::error!(error, "anchors and key of [stir] stay as they were"),
+            }
         }
     });
-    Ok(())
 }
 
 /// Who finds hosts. Without a configuration of the system's only addresses and given servers are found.

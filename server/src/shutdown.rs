@@ -1,4 +1,4 @@
-//! The end of the process: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP reads certificates again.
+//! The end of the process: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP reads certificates, anchors and keys again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -40,14 +40,21 @@ struct Kept {
 pub struct Stir(Arc<Inner>);
 
 struct Inner {
-    anchors: Option<Anchors>,
-    signer: Option<Signer>,
+    /// Where `files` came from, and come from again.
+    config: config::Stir,
+    files: Mutex<Arc<Files>>,
     freshness: u64,
     hosts: Vec<String>,
     fetch: Fetch,
     kept: Mutex<HashMap<String, Kept>>,
     room: Semaphore,
     random: SystemRandom,
+}
+
+/// What was read from the operator's files.
+struct Files {
+    anchors: Option<Anchors>,
+    signer: Option<Signer>,
 }
 
 /// What became of a caller's signature.
@@ -59,12 +66,9 @@ pub(super) struct Judged {
     pub(super) refusal: Option<Refusal>,
 }
 
-impl Stir {
-    /// Reads anchors and key.
-    ///
-    /// # Errors
-    /// Which key of the configuration cannot be used, and why.
-    pub fn new(config: &config::Stir, outward: Outward) -> Result<Self, String> {
+impl Files {
+    /// Reads anchors and key; the error says which key of the configuration cannot be used, and why.
+    fn read(config: &config::Stir, random: &SystemRandom) -> Result<Self, String> {
         let read = |key: &str, path: &std::path::Path| {
             std::fs::read(path).map_err(|error| format!("stir.{key}: {}: {error}", path.display()))
         };
@@ -76,31 +80,50 @@ impl Stir {
             ),
             _ => None,
         };
-        let random = SystemRandom::new();
         let signer = match &config.key {
             path if given(path) => Some(
-                Signer::new(&read("key", path)?, &config.certificate_url, &random)
+                Signer::new(&read("key", path)?, &config.certificate_url, random)
                     .map_err(|error| format!("stir.key and stir.certificate_url: {error}"))?,
             ),
             _ => None,
         };
-        let hosts = config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Ok(Self { anchors, signer })
+    }
+}
+
+impl Stir {
+    /// Reads anchors and key.
+    ///
+    /// # Errors
+    /// Which key of the configuration cannot be used, and why.
+    pub fn new(config: &config::Stir, outward: Outward) -> Result<Self, String> {
         let fetch: Fetch = Arc::new(move |url| {
             let outward = outward.clone();
             Box::pin(async move { fetch(&outward, &url).await })
         });
-        Ok(Self::with(anchors, signer, config.freshness_s, hosts, fetch))
+        Ok(Self::with(config.clone(), Files::read(config, &SystemRandom::new())?, fetch))
     }
 
-    fn with(
-        anchors: Option<Anchors>,
-        signer: Option<Signer>,
-        freshness: u64,
-        hosts: Vec<String>,
-        fetch: Fetch,
-    ) -> Self {
+    fn with(config: config::Stir, files: Files, fetch: Fetch) -> Self {
         let (kept, room, random) = (Mutex::default(), Semaphore::new(AT_ONCE), SystemRandom::new());
-        Self(Arc::new(Inner { anchors, signer, freshness, hosts, fetch, kept, room, random }))
+        let hosts = config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let (freshness, files) = (config.freshness_s, Mutex::new(Arc::new(files)));
+        Self(Arc::new(Inner { config, files, freshness, hosts, fetch, kept, room, random }))
+    }
+
+    /// Reads the files again, and forgets the signers' certificates that were fetched; calls at hand go on with what they have.
+    ///
+    /// # Errors
+    /// As [`Stir::new`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<(), String> {
+        let files = Arc::new(Files::read(&self.0.config, &self.0.random)?);
+        *self.0.files.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        self.kept().clear();
+        Ok(())
+    }
+
+    fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.0.files.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Judges a caller's signature as his trunk wants it.
@@ -111,7 +134,8 @@ impl Stir {
             StirVerify::RequireA => Some(Attestation::A),
             StirVerify::RequireB => Some(Attestation::B),
         };
-        let Some(anchors) = &self.0.anchors else {
+        let files = self.files();
+        let Some(anchors) = &files.anchors else {
             // Without anchors nobody is trusted: what is only to be recorded is not known, what is required is not there.
             return Judged { verified: None, refusal: least.map(|_| Fault::Untrusted.refusal()) };
         };
@@ -184,7 +208,8 @@ impl Stir {
 
     /// The headers that sign a call of ours; none without a key.
     pub(super) fn sign(&self, signature: &Signature, origin: &str) -> Vec<(String, String)> {
-        let Some(signer) = &self.0.signer else { return Vec::new() };
+        let files = self.files();
+        let Some(signer) = &files.signer else { return Vec::new() };
         let attest = match signature.vouched {
             Vouched::Number => Attestation::A,
             Vouched::Customer => Attestation::B,

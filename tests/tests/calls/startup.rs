@@ -1,6 +1,9 @@
-//! A server that cannot start says why in one line, and its exit code says whether the configuration is to blame.
+//! A server that cannot start says why in one line, and its exit code says whether the configuration is to blame; what it cannot use
+//! when it reads its files again it tells, and goes on with what it has.
 
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tests::{Plan, Sidetone};
 
@@ -58,4 +61,26 @@ async fn a_database_that_cannot_be_written_is_named() {
     let plan = Sidetone::plan();
     let folder = format!("sqlite://{}", plan.dir().display());
     gives_up(plan.set("STORE__URL", &folder), 1, &["store.url"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn anchors_that_cannot_be_used_at_sighup_are_told_and_the_old_ones_stay() {
+    let mut roots = None;
+    let server = Sidetone::with(|plan| {
+        let path = plan.dir().join("roots.pem");
+        let made = rcgen::generate_simple_self_signed(["roots.example".to_owned()]).unwrap();
+        std::fs::write(&path, made.cert.pem()).unwrap();
+        let plan = plan.set("STIR__TRUST_ANCHORS", &path.display().to_string());
+        roots = Some(path);
+        plan
+    })
+    .await;
+    std::fs::write(roots.unwrap(), "nonsense").unwrap();
+    Command::new("kill").args(["-HUP", &server.pid().to_string()]).status().unwrap();
+    let began = Instant::now();
+    while !server.log().contains("anchors and key of [stir] stay as they were") {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(server.log().contains("roots.pem") && server.api.calls().await.is_empty(), "{}", server.log());
 }

@@ -33,7 +33,13 @@ fn node(anchors: Option<Anchors>, signer: Option<Signer>, answer: Option<Vec<u8>
         let answer = answer.clone().filter(|_| url == URL);
         Box::pin(async move { answer })
     });
-    (Stir::with(anchors, signer, 60, Vec::new(), fetch), asked)
+    (Stir::with(config(&[]), Files { anchors, signer }, fetch), asked)
+}
+
+/// A configuration without files.
+fn config(hosts: &[&str]) -> config::Stir {
+    let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+    config::Stir { hosts, freshness_s: 60, ..config::Stir::default() }
 }
 
 fn invite(headers: &[(String, String)]) -> Invite {
@@ -133,7 +139,7 @@ async fn without_anchors_nothing_is_claimed_and_nothing_required_passes() {
 async fn no_call_waits_longer_than_two_seconds() {
     let (anchors, _, signer) = made();
     let never: Fetch = Arc::new(|_| Box::pin(std::future::pending()));
-    let stir = Stir::with(Some(anchors), Some(signer), 60, Vec::new(), never);
+    let stir = Stir::with(config(&[]), Files { anchors: Some(anchors), signer: Some(signer) }, never);
     let invite = invite(&stir.sign(&signature(Vouched::Number), ORIGIN));
     let began = Instant::now();
     assert_eq!(judged(&stir, &invite, StirVerify::RequireA).await, (Some("failed"), Some(436)));
@@ -151,13 +157,7 @@ async fn only_hosts_that_are_named_are_asked() {
         Box::pin(async move { Some(chain) })
     });
     let with = |hosts: &[&str]| {
-        Stir::with(
-            Some(anchors.clone()),
-            None,
-            60,
-            hosts.iter().map(|host| (*host).to_owned()).collect(),
-            fetch.clone(),
-        )
+        Stir::with(config(hosts), Files { anchors: Some(anchors.clone()), signer: None }, fetch.clone())
     };
     let (signing, _) = node(None, Some(signer), None);
     let invite = invite(&signing.sign(&signature(Vouched::Number), ORIGIN));
@@ -188,4 +188,57 @@ async fn certificates_come_whole_small_and_from_where_we_may_ask() {
     ] {
         assert_eq!(fetch(&far, &url).await, None, "{url}");
     }
+}
+
+#[tokio::test]
+async fn anchors_and_key_are_read_again_and_what_cannot_be_used_changes_nothing() {
+    let dir = std::env::temp_dir().join(format!("sidetone-stir-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (roots, key) = (dir.join("roots.pem"), dir.join("key.pem"));
+    // Two houses, a root and a key each; the fetched chain is always that of the house that signs.
+    let houses = [0, 1].map(|_| {
+        let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut root = CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let anchor = root.self_signed(&root_key).unwrap().pem();
+        let leaf = CertificateParams::new(Vec::new()).unwrap();
+        let chain = leaf.signed_by(&key, &Issuer::new(root, root_key)).unwrap().pem();
+        (anchor, key.serialize_pem(), chain)
+    });
+    let write = |(anchor, signer, _): &(String, String, String)| {
+        std::fs::write(&roots, anchor).unwrap();
+        std::fs::write(&key, signer).unwrap();
+    };
+    let served = Arc::new(Mutex::new(houses[0].2.clone()));
+    let fetch: Fetch = {
+        let served = served.clone();
+        Arc::new(move |_| {
+            let chain = served.lock().unwrap().clone().into_bytes();
+            Box::pin(async move { Some(chain) })
+        })
+    };
+    write(&houses[0]);
+    let told =
+        config::Stir { trust_anchors: roots.clone(), key: key.clone(), certificate_url: URL.into(), ..config(&[]) };
+    let stir = Stir::with(told.clone(), Files::read(&told, &SystemRandom::new()).unwrap(), fetch);
+    let calls = || invite(&stir.sign(&signature(Vouched::Number), ORIGIN));
+    let first = calls();
+    assert_eq!(judged(&stir, &first, StirVerify::RequireA).await, (Some("A"), None));
+
+    // Roots, key and the chain at the URL are changed together, as an operator renews them.
+    write(&houses[1]);
+    *served.lock().unwrap() = houses[1].2.clone();
+    assert_eq!(judged(&stir, &calls(), StirVerify::RequireA).await, (Some("A"), None), "nothing was read yet");
+    stir.reload().unwrap();
+    assert_eq!(judged(&stir, &calls(), StirVerify::RequireA).await, (Some("A"), None));
+    assert_eq!(judged(&stir, &first, StirVerify::RequireA).await.0, Some("failed"), "the old key is nobody's now");
+
+    for (path, told) in [(&roots, "stir.trust_anchors"), (&key, "stir.key")] {
+        write(&houses[0]);
+        std::fs::write(path, "nonsense").unwrap();
+        let error = stir.reload().unwrap_err();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(judged(&stir, &calls(), StirVerify::RequireA).await, (Some("A"), None), "both stay as they were");
+    }
+    let _ = std::fs::remove_dir_all(dir);
 }
