@@ -235,7 +235,8 @@ impl Tended {
                     gateway.status = Some(status);
                     gateway.rtt = (status != 408).then_some(rtt);
                     let said = said.filter(|_| !well);
-                    if said != gateway.detail
+                    // Once, not for every ping: a reason may tell the time.
+                    if gateway.detail.is_none()
                         && let Some(detail) = &said
                     {
                         let host = &gateway.gate.host;
