@@ -76,13 +76,30 @@ CREATE TABLE number_orders (
     kind TEXT NOT NULL CHECK (kind IN ('buy','port','release')),
     e164 TEXT NOT NULL,
     carrier TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('started','carrier_ok','done','failed','compensated')),
+    state TEXT NOT NULL CHECK (state IN ('started','carrier_ok','done','failed','compensated',
+        'submitted','pending','foc_confirmed','exception','rejected','completed','canceled')),
     data TEXT NOT NULL DEFAULT '{}',
+    sealed TEXT,
     number_id TEXT,
     error TEXT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
+
+-- The numbers of a port request, each with its own fate.
+CREATE TABLE number_ports (
+    order_id TEXT NOT NULL REFERENCES number_orders(id),
+    number_id TEXT NOT NULL,
+    e164 TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('submitted','pending','foc_confirmed','exception','rejected','completed','canceled')),
+    port_ref TEXT,
+    reason TEXT,
+    foc_date TEXT,
+    cancel_asked BIGINT NOT NULL DEFAULT 0,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (order_id, number_id)
+);
+CREATE INDEX number_ports_number ON number_ports (number_id);
 
 CREATE TABLE dispatch_rules (
     id TEXT PRIMARY KEY,

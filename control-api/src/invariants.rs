@@ -229,6 +229,21 @@ pub const INVARIANTS: &[Invariant] = &[
               duration_ms IS NULL)",
     },
     Invariant {
+        name: "N1",
+        says: "a number that is porting has a request that is open, and is in one only",
+        sql: "SELECT n.id FROM numbers n LEFT JOIN number_ports p ON p.number_id = n.id AND p.state IN \
+              ('submitted','pending','foc_confirmed','exception') WHERE n.status = 'porting' GROUP BY n.id HAVING \
+              COUNT(p.order_id) <> 1",
+    },
+    Invariant {
+        name: "N2",
+        says: "a port request is open, and keeps its form, as long as one of its numbers is open",
+        sql: "SELECT o.id FROM number_orders o LEFT JOIN number_ports p ON p.order_id = o.id AND p.state IN \
+              ('submitted','pending','foc_confirmed','exception') WHERE o.kind = 'port' GROUP BY o.id, o.state, o.sealed HAVING \
+              (COUNT(p.order_id) > 0) <> (o.state IN ('submitted','pending','foc_confirmed','exception')) OR (COUNT(p.order_id) \
+              > 0) <> (o.sealed IS NOT NULL)",
+    },
+    Invariant {
         name: "R1",
         says: "no two rates of one plan and prefix overlap in time",
         sql: "SELECT a.id FROM rates a JOIN rates b ON a.plan_id = b.plan_id AND a.item = b.item AND a.prefix = b.prefix AND \

@@ -70,7 +70,7 @@ pub use retention::Retention;
 pub use routing::{
     Binding, CarrierSettings, Destination, Gate, Hop, Line, Login, Manners, Network, NoPlan, NotANetwork, Plan,
     PlanQuery, Prack, RoutingSettings, Sighting, Signature, StirVerify, StoreDirectory, TelnyxSettings, Transport,
-    TwilioSettings, Vouched, number_orders, permits,
+    TwilioSettings, Vouched, number_orders, number_ports, permits,
 };
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};

@@ -81,6 +81,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
     handlers.extend(billing_handlers(&house.config.billing));
     store.offer_plans(&house.config.billing.plans).await.map_err(|error| error.to_string())?;
     handlers.push(control_api::number_orders(&house.config.carriers));
+    handlers.push(control_api::number_ports(&house.config.carriers, seal.clone(), &house.config.files));
     handlers.push(std::sync::Arc::new(TenantPurge));
     let settings = BackgroundSettings {
         node: house.node.clone(),

@@ -1,5 +1,7 @@
 //! Telnyx' REST API for numbers: orders that are pending for a while, owned numbers, and the errors of the original.
 
+mod port;
+
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -22,7 +24,8 @@ use crate::{
 /// Numbers for sale.
 const FOR_SALE: [&str; 2] = ["+13125550170", "+13125550171"];
 
-/// Simulator of Telnyx' number routes. `Fault::Stall` leaves an order pending for the first look at it.
+/// Simulator of Telnyx' number routes. `Fault::Stall` leaves an order pending for the first look at it. How ports go on is said by
+/// `POST /sim/ports`, see `telnyx/port.rs`.
 #[derive(Debug)]
 pub struct Telnyx;
 
@@ -30,6 +33,7 @@ pub struct Telnyx;
 struct Books {
     orders: Vec<Value>,
     owned: Vec<Value>,
+    ports: port::Ports,
 }
 
 struct Shop {
@@ -52,6 +56,7 @@ impl Telnyx {
             .route("/v2/number_orders", get(orders).post(order))
             .route("/v2/phone_numbers", get(owned))
             .route("/v2/phone_numbers/{id}", axum::routing::patch(change).delete(release))
+            .merge(port::routes())
             .with_state(Arc::new(Shop { stage, books: Mutex::default() }))
     }
 }
@@ -59,6 +64,9 @@ impl Telnyx {
 impl Shop {
     fn admit(&self, headers: &HeaderMap) -> Option<Response> {
         let fault = self.stage.connection();
+        if self.books().ports.down {
+            return Some(error(503, "10007", "Service unavailable"));
+        }
         let shown = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         if !self.stage.admits(shown) {
             return Some(error(401, "10009", "Authentication failed"));
@@ -107,7 +115,7 @@ async fn orders(State(shop): State<Arc<Shop>>, Query(query): Query<Pairs>, heade
     }
     let reference = field(&query, "filter[customer_reference]").map(str::to_owned);
     let mut books = shop.books();
-    let Books { orders, owned } = &mut *books;
+    let Books { orders, owned, .. } = &mut *books;
     let mut found = Vec::new();
     for order in orders
         .iter_mut()

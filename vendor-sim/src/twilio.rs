@@ -1,5 +1,7 @@
 //! Twilio's REST API for numbers: a handful for sale, a list of those bought, and the errors of the original.
 
+mod port;
+
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -23,13 +25,15 @@ use crate::{
 /// Numbers for sale.
 const FOR_SALE: [&str; 3] = ["+12125550160", "+12125550161", "+13125550162"];
 
-/// Simulator of Twilio's number routes. The key of its knobs is `SID:TOKEN`.
+/// Simulator of Twilio's number routes. The key of its knobs is `SID:TOKEN`. How ports go on is said by `POST /sim/ports`, see
+/// `twilio/port.rs`.
 #[derive(Debug)]
 pub struct Twilio;
 
 struct Shop {
     stage: Arc<Stage>,
     bought: Mutex<Vec<Value>>,
+    ports: Mutex<port::Ports>,
 }
 
 type Form = Vec<(String, String)>;
@@ -47,7 +51,8 @@ impl Twilio {
             .route(&format!("{account}/AvailablePhoneNumbers/{{country}}/{{list}}"), get(search))
             .route(&format!("{account}/IncomingPhoneNumbers.json"), get(list).post(buy))
             .route(&format!("{account}/IncomingPhoneNumbers/{{sid}}"), axum::routing::post(change).delete(release))
-            .with_state(Arc::new(Shop { stage, bought: Mutex::default() }))
+            .merge(port::routes())
+            .with_state(Arc::new(Shop { stage, bought: Mutex::default(), ports: Mutex::default() }))
     }
 }
 
@@ -55,6 +60,9 @@ impl Shop {
     /// Lets the request in, or answers it.
     fn admit(&self, headers: &HeaderMap) -> Option<Response> {
         let fault = self.stage.connection();
+        if self.ports().down {
+            return Some(error(503, 20503, "Service unavailable"));
+        }
         let shown = headers.get("authorization").and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| STANDARD.decode(value.strip_prefix("Basic ")?).ok());
         let shown = shown.and_then(|bytes| String::from_utf8(bytes).ok());

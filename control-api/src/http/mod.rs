@@ -151,6 +151,7 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::numbers::assign, routes::numbers::unassign))
         .routes(routes!(routes::numbers::routing, routes::numbers::put_routing))
         .routes(routes!(routes::number_shop::available))
+        .routes(routes!(routes::number_port::create))
         .routes(routes!(routes::number_orders::list))
         .routes(routes!(routes::number_orders::get))
         .routes(routes!(routes::do_not_call::list, routes::do_not_call::create))

@@ -95,6 +95,7 @@ pub(crate) fn label(item: &str) -> &str {
         "recording_s" => "Recordings",
         "analysis" => "Call analysis",
         "number_month" => "Number rent",
+        "number_port" => "Numbers brought over",
         other => other,
     }
 }

@@ -66,6 +66,10 @@ pub(crate) async fn close(tx: &mut AnyConnection, tenant: TenantId, version: i64
         "UPDATE auto_top_ups SET enabled = 0, updated_at = $1 WHERE tenant_id = $2 AND enabled = 1",
         "UPDATE numbers SET status = CASE WHEN carrier = 'none' THEN 'released' ELSE 'releasing' END, released_at = $1,
            updated_at = $1, next_bill_at = NULL, version = version + 1 WHERE tenant_id = $2 AND released_at IS NULL",
+        // What still comes from another carrier is called off there by the job that watches it.
+        "UPDATE number_ports SET cancel_asked = 1, updated_at = $1
+         WHERE order_id IN (SELECT o.id FROM number_orders o WHERE o.tenant_id = $2)
+           AND state NOT IN ('rejected','completed','canceled')",
         "UPDATE trunks SET enabled = 0, version = version + 1, updated_at = $1 WHERE tenant_id = $2 AND enabled = 1",
     ] {
         sqlx::query(sql).bind(now).bind(id.clone()).execute(&mut *tx).await?;
@@ -110,7 +114,7 @@ const TABLES: &[(&str, &str, &[(&str, &str)])] = &[
     ("call_rollup", "hour_at", &[]),
     ("latency_rollup", "day", &[]),
     ("files", "id", &[]),
-    ("number_orders", "id", &[]),
+    ("number_orders", "id", &[("number_ports", "order_id")]),
     ("do_not_call", "e164", &[]),
     ("dispatch_rules", "id", &[]),
     ("numbers", "id", &[]),

@@ -18,7 +18,7 @@ mod snapshot;
 mod stand_in;
 pub(crate) mod trunk;
 
-pub use carrier::{CarrierSettings, TelnyxSettings, TwilioSettings, number_orders};
+pub use carrier::{CarrierSettings, TelnyxSettings, TwilioSettings, number_orders, number_ports};
 pub use directory::StoreDirectory;
 pub use lines::{Binding, Gate, Line, Login, Sighting};
 pub use network::{Network, NotANetwork};

@@ -19,6 +19,7 @@ pub(super) mod listen;
 pub(super) mod live;
 pub(super) mod nodes;
 pub(super) mod number_orders;
+pub(super) mod number_port;
 pub(super) mod number_shop;
 pub(super) mod numbers;
 pub(super) mod operations;

@@ -130,12 +130,12 @@ pub(crate) async fn available(
     Ok(Json(AvailableList { data }))
 }
 
-fn unconfigured(carrier: Option<&str>) -> ApiError {
+pub(super) fn unconfigured(carrier: Option<&str>) -> ApiError {
     let message = format!("this installation has no account with {}", carrier.unwrap_or("any carrier"));
     ApiError::conflict("no_carrier_configured", message)
 }
 
-fn vendor(name: &str, error: &CarrierError) -> ApiError {
+pub(super) fn vendor(name: &str, error: &CarrierError) -> ApiError {
     let again = matches!(error, CarrierError::Busy(_));
     let message = format!("{name}: {error} (retryable: {again})");
     ApiError::new(StatusCode::BAD_GATEWAY, "vendor_failed", message)
@@ -171,7 +171,8 @@ pub(super) async fn buy(
         created_at: now,
         updated_at: now,
     };
-    let order = order("buy", &row, now);
+    let data = json!({ "setup_micros": price.setup_micros, "monthly_micros": price.monthly_micros });
+    let order = order("buy", &row, data, now);
     let mut tx = state.app.store.begin().await?;
     // Money first: its lock comes before every other (API.md §5.1).
     match carrier::pay(&mut tx, actor.tenant, order.id, price, false).await {
@@ -186,8 +187,7 @@ pub(super) async fn buy(
     if !numbers::insert(&mut tx, actor.tenant, &row).await? {
         return Err(ApiError::conflict("number_taken", "the number is in use here already").at("e164"));
     }
-    let data = json!({ "setup_micros": price.setup_micros, "monthly_micros": price.monthly_micros });
-    numbers::insert_order(&mut tx, actor.tenant, &order, &data).await?;
+    numbers::insert_order(&mut tx, actor.tenant, &order).await?;
     carrier::begin(&mut tx, actor.tenant, order.id).await?;
     audit::note(&mut tx, actor, "number.buy", "number", &row.id.to_string(), Some(&document(&row))).await?;
     tx.commit().await?;
@@ -198,7 +198,7 @@ pub(super) async fn buy(
 }
 
 /// A new order about a number.
-pub(super) fn order(kind: &str, number: &NumberRow, now: i64) -> OrderRow {
+pub(super) fn order(kind: &str, number: &NumberRow, data: Value, now: i64) -> OrderRow {
     OrderRow {
         id: OrderId(Uuid::now_v7()),
         kind: kind.into(),
@@ -207,6 +207,7 @@ pub(super) fn order(kind: &str, number: &NumberRow, now: i64) -> OrderRow {
         state: "started".into(),
         number: Some(number.id),
         error: None,
+        data,
         created_at: now,
         updated_at: now,
     }

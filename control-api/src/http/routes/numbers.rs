@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    number_orders, number_shop,
+    number_orders, number_port, number_shop,
     routing::{Edit, agents, sound},
 };
 use crate::{
@@ -425,39 +425,57 @@ pub(crate) async fn put_routing(
     Ok(Tagged(version, shown.routing))
 }
 
-/// Gives a number back.
+/// How much goes with a number.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Releasing {
+    /// `true`: with a number that is `porting`, the other open numbers of its port request are called off too. Some carriers (Telnyx)
+    /// call off a request only whole.
+    with_request: Option<String>,
+}
+
+/// Gives a number back. One that is `porting` is called off at the carrier, as long as the carrier does that (else 409
+/// `port_not_cancelable`); its order then becomes `canceled`.
 #[utoipa::path(delete, path = "/api/v1/numbers/{id}", tag = "numbers", operation_id = "releaseNumber",
-    params(("id" = String, Path, description = "The number")), security(("bearer" = []), ("api_key" = [])),
+    params(("id" = String, Path, description = "The number"), Releasing), security(("bearer" = []), ("api_key" = [])),
     responses((status = 202, body = number_orders::OrderView), (status = 401, body = ErrorEnvelope), (status = 403, body = ErrorEnvelope),
-        (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope), (status = 412, body = ErrorEnvelope)))]
+        (status = 400, body = ErrorEnvelope),
+        (status = 404, body = ErrorEnvelope), (status = 409, body = ErrorEnvelope), (status = 412, body = ErrorEnvelope),
+        (status = 502, body = ErrorEnvelope)))]
 pub(crate) async fn release(
     Extract(state): Extract<State>,
     actor: Actor,
     Id(id): Id<NumberId>,
-    Query(NoParameters {}): Query<NoParameters>,
+    Query(releasing): Query<Releasing>,
     expected: IfMatch,
 ) -> Result<(StatusCode, Json<number_orders::OrderView>), ApiError> {
     actor.needs("numbers:buy")?;
     let stored = find(&state, &actor, id).await?;
+    one_of("with_request", releasing.with_request.as_deref(), &["true", "false"])?;
     expected.check(stored.version, actor.require_if_match)?;
+    if stored.status == "porting" {
+        return number_port::call_off(&state, &actor, &stored, releasing.with_request.as_deref() == Some("true")).await;
+    }
     let now = now_ms();
     let mut tx = state.app.store.begin().await?;
     if numbers::live_calls(&mut tx, id).await? > 0 {
         return Err(ApiError::conflict("calls_active", "calls stand on this number; end them first"));
     }
-    let mut order = number_shop::order("release", &stored, now);
+    let mut order = number_shop::order("release", &stored, json!({}), now);
     let sold = stored.carrier != "none";
     if sold {
         // The carrier is told by a job; until then the number is nobody else's.
         let carrier_ref = numbers::releasing(&mut tx, actor.tenant, id, now).await?.ok_or_else(ApiError::not_found)?;
-        numbers::insert_order(&mut tx, actor.tenant, &order, &json!({ "carrier_ref": carrier_ref })).await?;
+        order.data = json!({ "carrier_ref": carrier_ref });
+        numbers::insert_order(&mut tx, actor.tenant, &order).await?;
         carrier::begin(&mut tx, actor.tenant, order.id).await?;
     } else {
         if !numbers::release(&mut tx, actor.tenant, id, now).await? {
             return Err(ApiError::not_found());
         }
         order.state = "done".into();
-        numbers::insert_order(&mut tx, actor.tenant, &order, &json!({})).await?;
+        numbers::insert_order(&mut tx, actor.tenant, &order).await?;
         let released = NumberRow { status: "released".into(), version: stored.version + 1, updated_at: now, ..stored };
         emit(&mut tx, event(&actor, Name::NumberReleased, document(&released))).await?;
     }
@@ -465,7 +483,7 @@ pub(crate) async fn release(
     tx.commit().await?;
     state.app.store.changed();
     state.app.store.ring();
-    Ok((StatusCode::ACCEPTED, Json(number_orders::show(order))))
+    Ok((StatusCode::ACCEPTED, Json(number_orders::show(order, &[]))))
 }
 
 async fn find(state: &State, actor: &Actor, id: NumberId) -> Result<NumberRow, ApiError> {

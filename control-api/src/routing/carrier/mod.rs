@@ -4,6 +4,8 @@
 //! looking, find what was ordered before.
 
 mod order;
+mod port;
+pub(crate) mod porting;
 mod telnyx;
 mod twilio;
 
@@ -14,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use order::{begin, pay};
+pub(crate) use port::{begin as begin_port, hurry as hurry_port, pay as pay_port};
+use porting::Porting;
 use telnyx::Telnyx;
 use twilio::Twilio;
 
 use crate::BoxFuture;
 
 /// An account with a carrier.
-pub(crate) trait Carrier: Send + Sync {
+pub(crate) trait Carrier: Porting {
     /// Numbers that can be bought.
     fn search<'a>(&'a self, wanted: &'a Search) -> BoxFuture<'a, Result<Vec<Offer>, CarrierError>>;
 
@@ -113,6 +117,10 @@ pub struct TwilioSettings {
     pub trunk_sid: String,
     /// Where its API is.
     pub base_url: String,
+    /// Where its API for numbers of other carriers is.
+    pub porting_url: String,
+    /// Where it takes documents.
+    pub upload_url: String,
     /// What a tenant pays for a number at once, millionths of a dollar.
     pub setup_micros: i64,
     /// What a tenant pays for a number each month.
@@ -126,6 +134,8 @@ impl Default for TwilioSettings {
             auth_token: String::new(),
             trunk_sid: String::new(),
             base_url: "https://api.twilio.com".into(),
+            porting_url: "https://numbers.twilio.com".into(),
+            upload_url: "https://numbers-upload.twilio.com".into(),
             setup_micros: 0,
             monthly_micros: 1_150_000,
         }
@@ -197,6 +207,16 @@ impl Carriers {
 #[must_use]
 pub fn number_orders(settings: &CarrierSettings) -> Arc<dyn crate::Handler> {
     Arc::new(order::NumberOrders(Carriers::new(settings)))
+}
+
+/// Who brings numbers over from other carriers, for the background of a node. Bills lie in the folder of files.
+#[must_use]
+pub fn number_ports(
+    settings: &CarrierSettings,
+    seal: crate::NodeKey,
+    files: &crate::FilesSettings,
+) -> Arc<dyn crate::Handler> {
+    Arc::new(port::NumberPorts { carriers: Carriers::new(settings), seal, folder: files.dir.clone() })
 }
 
 /// A client that waits ten seconds and follows nobody elsewhere.

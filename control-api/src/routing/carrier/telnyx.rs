@@ -1,5 +1,7 @@
 //! Telnyx' REST API for numbers (v2, `number_orders`). Our reference is the order's `customer_reference`.
 
+mod port;
+
 use domain::phone::E164;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,13 +22,17 @@ impl Telnyx {
         Self { settings, http: client() }
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, CarrierError> {
+    fn request(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::RequestBuilder {
         let url = format!("{}/{path}", self.settings.base_url.trim_end_matches('/'));
-        let mut request = self.http.request(method, url).bearer_auth(&self.settings.api_key);
-        if let Some(body) = body {
-            request = request.json(&body);
+        let request = self.http.request(method, url).bearer_auth(&self.settings.api_key);
+        match body {
+            Some(body) => request.json(&body),
+            None => request,
         }
-        ask(request, |body| body["errors"][0]["code"] == GONE).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, CarrierError> {
+        ask(self.request(method, path, body), |body| body["errors"][0]["code"] == GONE).await
     }
 }
 

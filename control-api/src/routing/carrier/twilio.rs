@@ -1,5 +1,7 @@
 //! Twilio's REST API for numbers (v2010, `IncomingPhoneNumbers`). Our reference is the number's `FriendlyName`.
 
+mod port;
+
 use domain::phone::E164;
 use reqwest::Method;
 use serde_json::Value;

@@ -2,6 +2,7 @@
 
 pub(crate) mod do_not_call;
 pub(crate) mod numbers;
+pub(crate) mod ports;
 pub(crate) mod rules;
 pub(crate) mod trunks;
 

@@ -199,6 +199,17 @@ pub(crate) async fn releasing(
     row.map(|row| row.try_get(0)).transpose()
 }
 
+/// Which of these numbers somebody has already.
+pub(crate) async fn taken(tx: &mut AnyConnection, e164s: &[E164]) -> Result<Vec<String>, sqlx::Error> {
+    let names = (1..=e164s.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+    let sql = format!("SELECT e164 FROM numbers WHERE released_at IS NULL AND e164 IN ({names})");
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for e164 in e164s {
+        query = query.bind(e164.as_str().to_owned());
+    }
+    query.fetch_all(tx).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// Whether a version of an agent exists.
 pub(crate) async fn version_exists(
     db: &mut AnyConnection,
@@ -226,11 +237,15 @@ pub(crate) struct OrderRow {
     pub(crate) state: String,
     pub(crate) number: Option<NumberId>,
     pub(crate) error: Option<String>,
+    /// What the order is made with, as far as it is no secret.
+    pub(crate) data: Value,
     pub(crate) created_at: i64,
     pub(crate) updated_at: i64,
 }
 
-const ORDERS: &str = "SELECT o.id, o.kind, o.e164, o.carrier, o.state, o.number_id, o.error, o.created_at, o.updated_at FROM number_orders o";
+const ORDERS: &str =
+    "SELECT o.id, o.kind, o.e164, o.carrier, o.state, o.number_id, o.error, o.data, o.created_at, o.updated_at
+    FROM number_orders o";
 
 fn read_order(row: &AnyRow) -> Result<OrderRow, sqlx::Error> {
     Ok(OrderRow {
@@ -241,6 +256,7 @@ fn read_order(row: &AnyRow) -> Result<OrderRow, sqlx::Error> {
         state: row.try_get("state")?,
         number: maybe_id(row, "number_id")?,
         error: row.try_get("error")?,
+        data: json(row, "data")?,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
     })
@@ -265,12 +281,7 @@ impl Store {
     }
 }
 
-pub(crate) async fn insert_order(
-    tx: &mut AnyConnection,
-    tenant: TenantId,
-    row: &OrderRow,
-    data: &Value,
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn insert_order(tx: &mut AnyConnection, tenant: TenantId, row: &OrderRow) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO number_orders (id, tenant_id, kind, e164, carrier, state, data, number_id, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
@@ -281,7 +292,7 @@ pub(crate) async fn insert_order(
     .bind(&row.e164)
     .bind(&row.carrier)
     .bind(&row.state)
-    .bind(json_text(data))
+    .bind(json_text(&row.data))
     .bind(row.number.map(|id| id.to_string()))
     .bind(row.created_at)
     .execute(tx)

@@ -4,6 +4,7 @@ mod inbound;
 mod lines;
 mod numbers;
 mod outbound;
+mod port;
 pub(crate) mod rows;
 mod rules;
 mod shop;

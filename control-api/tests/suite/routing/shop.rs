@@ -3,31 +3,31 @@
 use std::time::Duration;
 
 use control_api::{
-    Adjustment, Background, BackgroundSettings, CarrierSettings, Hub, Movement, Settings, TelnyxSettings,
-    TwilioSettings, number_orders,
+    Adjustment, Background, BackgroundSettings, CarrierSettings, FilesSettings, Hub, Movement, Settings,
+    TelnyxSettings, TwilioSettings, number_orders, number_ports,
 };
 use serde_json::{Value, json};
 use vendor_sim::{Fault, Knobs, Running, Telnyx, Twilio};
 
 use crate::{
     db::{Db, on_both},
-    fake::Client,
+    fake::{Client, seal_key},
     invariants,
 };
 
 const NUMBERS: &str = "/api/v1/numbers";
 
 /// Two carriers, a node with its background, and five dollars.
-struct Shop {
-    twilio: Running,
-    telnyx: Running,
-    settings: CarrierSettings,
-    client: Client,
-    background: Background,
+pub(super) struct Shop {
+    pub(super) twilio: Running,
+    pub(super) telnyx: Running,
+    pub(super) settings: CarrierSettings,
+    pub(super) client: Client,
+    pub(super) background: Background,
 }
 
 impl Shop {
-    async fn open(db: &Db, twilio: Knobs, telnyx: Knobs) -> Self {
+    pub(super) async fn open(db: &Db, twilio: Knobs, telnyx: Knobs) -> Self {
         let twilio = Twilio::start(Knobs { key: Some("AC1:secret".into()), ..twilio }).await.unwrap();
         let telnyx = Telnyx::start(Knobs { key: Some("KEY".into()), ..telnyx }).await.unwrap();
         let settings = CarrierSettings {
@@ -36,6 +36,8 @@ impl Shop {
                 auth_token: "secret".into(),
                 trunk_sid: "TK1".into(),
                 base_url: format!("http://{}", twilio.addr()),
+                porting_url: format!("http://{}", twilio.addr()),
+                upload_url: format!("http://{}", twilio.addr()),
                 setup_micros: 500_000,
                 monthly_micros: 1_000_000,
             },
@@ -47,7 +49,7 @@ impl Shop {
                 monthly_micros: 2_000_000,
             },
         };
-        let all = Settings { carriers: settings.clone(), ..Settings::default() };
+        let all = Settings { carriers: settings.clone(), files: files(db), ..Settings::default() };
         let client = Client::with(db, &Hub::new(0), all);
         let background = work(db, &settings).await;
         db.store
@@ -69,7 +71,7 @@ impl Shop {
     }
 
     /// Waits until the newest order has one of these states.
-    async fn until(&self, states: &[&str]) -> Value {
+    pub(super) async fn until(&self, states: &[&str]) -> Value {
         for _ in 0..600 {
             let order = self.client.get(&format!("{NUMBERS}/orders")).await.json()["data"][0].clone();
             if states.contains(&order["state"].as_str().unwrap_or_default()) {
@@ -81,21 +83,25 @@ impl Shop {
     }
 }
 
-async fn work(db: &Db, settings: &CarrierSettings) -> Background {
+fn files(db: &Db) -> FilesSettings {
+    FilesSettings { dir: db.folder.join("files") }
+}
+
+pub(super) async fn work(db: &Db, settings: &CarrierSettings) -> Background {
     let settings = BackgroundSettings {
         node: "n1".into(),
-        handlers: vec![number_orders(settings)],
+        handlers: vec![number_orders(settings), number_ports(settings, seal_key(), &files(db))],
         ..BackgroundSettings::default()
     };
     Background::start(&db.store, settings).await.unwrap()
 }
 
-async fn balance(db: &Db) -> i64 {
+pub(super) async fn balance(db: &Db) -> i64 {
     db.number("SELECT balance_micros FROM ledger_accounts WHERE kind = 'available' AND livemode = 1 AND tenant_id IS NOT NULL").await
 }
 
 /// Makes what waits for its next attempt due now.
-async fn hurry(db: &Db) {
+pub(super) async fn hurry(db: &Db) {
     db.run("UPDATE jobs SET run_at = 0 WHERE state = 'queued'").await;
 }
 

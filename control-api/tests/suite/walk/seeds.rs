@@ -91,14 +91,25 @@ impl Seeds {
     }
 }
 
+/// A port request that waits for its carrier.
 async fn order(db: &Db) -> String {
     let id = Uuid::now_v7().to_string();
     sqlx::query(
-        "INSERT INTO number_orders (id, tenant_id, kind, e164, carrier, state, created_at, updated_at)
-         VALUES ($1, $2, 'buy', '+12125550166', 'twilio', 'done', 1, 1)",
+        "INSERT INTO number_orders (id, tenant_id, kind, e164, carrier, state, data, sealed, created_at, updated_at)
+         VALUES ($1, $2, 'port', '+12125550166', 'twilio', 'exception', '{}', 'v1.', 1, 1)",
     )
     .bind(&id)
     .bind(db.tenant.to_string())
+    .execute(&db.raw)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO number_ports (order_id, number_id, e164, state, reason, updated_at)
+         VALUES ($1, $2, '+12125550166', 'exception', $3, 1)",
+    )
+    .bind(&id)
+    .bind(Uuid::now_v7().to_string())
+    .bind(MARK)
     .execute(&db.raw)
     .await
     .unwrap();
