@@ -78,6 +78,10 @@ fn states(order: &Value) -> Vec<(&str, &str)> {
     numbers.iter().map(|one| (one["e164"].as_str().unwrap(), one["state"].as_str().unwrap())).collect()
 }
 
+fn told_why(order: &Value, n: usize) -> &str {
+    order["port"]["numbers"][n]["reason"].as_str().unwrap_or_default()
+}
+
 async fn status(shop: &Shop, e164: &str) -> String {
     let path = format!("{NUMBERS}?e164={}", e164.replace('+', "%2B"));
     for path in [path.clone(), format!("{path}&status=failed"), format!("{path}&status=released")] {
@@ -195,13 +199,16 @@ on_both! {
         let order = until_state(&db, &shop, answer.header("location"), "rejected").await;
         assert_eq!(order["error"], "422: The account number … is not one of the losing carrier");
         assert_eq!(status(&shop, "+13125550193").await, "failed");
-        // What it lacks is waited for.
+        // What it lacks is waited for; what is filled in is not written over, because it may have been mended there.
         sim(&shop.telnyx, json!({"lacking": true})).await;
         let path = asked(&shop, "telnyx", &["+13125550194"]).await;
         let order = until_state(&db, &shop, &path, "exception").await;
         assert!(order["error"].as_str().unwrap().contains("letter of authorization"), "{order}");
+        let fills = || shop.telnyx.seen().iter().filter(|seen| seen.get("fill").is_some()).count();
+        let filled = fills();
         sim(&shop.telnyx, json!({"lacking": false})).await;
         until_state(&db, &shop, &path, "submitted").await;
+        assert_eq!(fills(), filled);
         invariants::hold(&db).await;
     }
 
@@ -293,6 +300,21 @@ on_both! {
         sim(&shop.telnyx, json!({"down": false})).await;
         until_state(&db, &shop, &path, "canceled").await;
         assert!(!shop.telnyx.seen().iter().any(|seen| seen["port"].to_string().contains("+13125550194")));
+        // A draft that is called off is thrown away, and seen to be gone.
+        sim(&shop.telnyx, json!({"lacking": true})).await;
+        let path = asked(&shop, "telnyx", &["+13125550195"]).await;
+        let order = until_state(&db, &shop, &path, "exception").await;
+        assert_eq!(shop.client.delete(&id(&order, 0)).await.status, 202);
+        until_state(&db, &shop, &path, "canceled").await;
+        // One of two is called off while nobody knows that Telnyx has both: the other is not taken along.
+        sim(&shop.telnyx, json!({"lacking": false, "lose": true})).await;
+        let path = asked(&shop, "telnyx", &["+13125550196", "+13125550197"]).await;
+        let id = path.rsplit('/').next().unwrap();
+        until(&db, &shop, &path, |order| !order["error"].is_null() || order["state"] != "submitted").await;
+        sqlx::query("UPDATE number_ports SET cancel_asked = 1 WHERE order_id = $1 AND e164 = '+13125550196'").bind(id).execute(&db.raw).await.unwrap();
+        handed_in(&db, &path).await;
+        let order = until(&db, &shop, &path, |order| told_why(order, 0).contains("only whole") || states(order)[1].1 != "submitted").await;
+        assert_eq!(states(&order), [("+13125550196", "submitted"), ("+13125550197", "submitted")], "{order}");
         invariants::hold(&db).await;
     }
 
