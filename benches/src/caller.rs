@@ -213,12 +213,14 @@ impl Crowd {
             rtcp_port,
             codecs: vec![Codec::Pcmu, Codec::Pcma],
             telephone_event: true,
+            keying: offer::Keying::default(),
             session_id: number + 1,
             version: 1,
         };
         let from = format!("sip:load-{number}@{}", self.flow.local);
         let from = Uri::parse(from.as_bytes()).map_err(|_| LoadError::Target(from))?;
-        let outgoing = Outgoing::new(self.to.clone(), NameAddr::new(from), self.flow, offer::offer(&ability));
+        let Ok(sdp) = offer::offer(&ability) else { return Ok(()) }; // only encryption that is required can be missing
+        let outgoing = Outgoing::new(self.to.clone(), NameAddr::new(from), self.flow, sdp);
         let at = Instant::now();
         let call = self.sip.invite(outgoing).await?;
         self.calls.attempted += 1;

@@ -39,6 +39,7 @@ async fn answering_side(room: usize, first_port: u16) -> SocketAddr {
                         rtcp_port: ports.rtcp_port(),
                         codecs: vec![Codec::Pcmu],
                         telephone_event: true,
+                        keying: offer::Keying::default(),
                         session_id: 1,
                         version: 1,
                     };
@@ -46,7 +47,7 @@ async fn answering_side(room: usize, first_port: u16) -> SocketAddr {
                     let config = LegConfig {
                         law: Law::Mu,
                         payload_type: plan.payload_type,
-                        dtmf_payload_type: plan.dtmf_payload_type,
+                        dtmf_payload_type: plan.events.at_8000,
                         remote: plan.remote,
                         remote_rtcp: plan.remote_rtcp,
                         ssrc: 1,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use domain::{AgentId, AgentSpec, CallId, NumberId, Pii, TenantId, TrunkId, phone::E164};
 use serde_json::{Map, Value};
 
-use crate::{BoxFuture, StirVerify};
+use crate::{BoxFuture, MediaTerms, StirVerify};
 
 /// Finds who answers an inbound call. `server` asks; whoever knows the numbers implements it.
 pub trait Directory: Send + Sync {
@@ -70,6 +70,8 @@ pub struct Route {
     pub withheld: bool,
     /// What the trunk wants of the caller's signature; none where nobody looks.
     pub signed: Option<Signed>,
+    /// What the trunk says of the media.
+    pub media: MediaTerms,
     /// How many calls there may be beside it.
     pub bounds: Bounds,
 }
@@ -112,6 +114,7 @@ impl Route {
             variables: Map::new(),
             withheld: false,
             signed: None,
+            media: MediaTerms::default(),
             bounds: Bounds::default(),
         }
     }

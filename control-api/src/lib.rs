@@ -68,9 +68,9 @@ pub use outbox::{EventsSettings, Hub, LiveEvent, NatsSettings, NewEvent, Webhook
 pub use people::Purge as TenantPurge;
 pub use retention::Retention;
 pub use routing::{
-    Binding, CarrierSettings, Destination, Gate, Hop, Line, Login, Manners, Network, NoPlan, NotANetwork, Plan,
-    PlanQuery, Prack, RoutingSettings, Sighting, Signature, StirVerify, StoreDirectory, TelnyxSettings, Transport,
-    TwilioSettings, Vouched, number_orders, number_ports, permits,
+    Binding, CarrierSettings, Destination, Gate, Hop, Line, Login, Manners, MediaTerms, Network, NoPlan, NotANetwork,
+    Plan, PlanQuery, Prack, Release, RoutingSettings, Sighting, Signature, Srtp, StirVerify, StoreDirectory,
+    TelnyxSettings, Transport, TwilioSettings, Vouched, number_orders, number_ports, permits,
 };
 pub use seal::{NodeKey, SealError};
 pub use settings::{HttpSettings, Settings};

@@ -28,7 +28,7 @@ pub use endpoint::{Endpoint, EndpointConfig};
 pub use event::{CallError, CallHandle, Cause, Event, Headers, Invite, Outgoing, Refer, Reliable};
 pub use flow::{Flow, Transmit, Transport};
 pub use message::{Message, Method, NameAddr, ParseError, Uri};
-pub use offer::{Ability, Codec, Plan};
+pub use offer::{Ability, Codec, Keying, Keys, Plan, Srtp};
 pub use outside::{Peer, PeerHandle, Registration, RegistrationHandle};
 pub use refusal::{Refusal, Warning};
 pub use sdp::{Direction, Sdp};

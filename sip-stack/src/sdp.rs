@@ -3,6 +3,15 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub mod crypto;
+pub mod dtls;
+
+use crypto::Crypto;
+use dtls::{Dtls, Fingerprint, Setup};
+
+/// More keys or fingerprints than any telephone names; what follows them is passed over.
+const MAX_KEYS: usize = 16;
+
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Direction {
@@ -97,16 +106,22 @@ pub struct Media {
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// `a=rtpmap` lines.
     pub maps: Vec<RtpMap>,
+    /// `a=crypto` lines that can be read, in order of preference.
+    pub crypto: Vec<Crypto>,
+    /// Its own `a=fingerprint` and `a=setup`.
+    pub dtls: Dtls,
 }
 
 impl Media {
-    /// The encoding of a payload type: from its rtpmap, otherwise the static table (RFC 3551 §6) for G.711.
+    /// The encoding of a payload type: from its rtpmap, otherwise the static table (RFC 3551 §6) for G.711 and G.722, whose
+    /// clock is 8000 there though it samples twice as often.
     pub fn encoding(&self, payload_type: u8) -> Option<(&str, u32)> {
         match self.maps.iter().find(|map| map.payload_type == payload_type) {
             Some(map) => Some((&map.encoding, map.rate)),
             None => match payload_type {
                 0 => Some(("PCMU", 8000)),
                 8 => Some(("PCMA", 8000)),
+                9 => Some(("G722", 8000)),
                 _ => None,
             },
         }
@@ -127,11 +142,23 @@ pub struct Sdp {
     pub connection: Option<Connection>,
     /// The session's direction.
     pub direction: Option<Direction>,
+    /// The session's `a=fingerprint` and `a=setup`, for streams that have none of their own.
+    pub dtls: Dtls,
     /// The `t=` line's two numbers as written; an answer repeats them (RFC 3264 §6).
     pub time: Option<String>,
     /// The `m=` lines in order.
     pub media: Vec<Media>,
-    text: String,
+    text: Text,
+}
+
+/// The body as received; it may hold keys, so nobody sees it in a log.
+#[derive(Clone, PartialEq, Eq, Default)]
+struct Text(String);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// Why a body is no session description.
@@ -172,24 +199,34 @@ impl Sdp {
                 "m" => sdp.media.push(media(value).ok_or(SdpError::Media)?),
                 "a" => match sdp.media.last_mut() {
                     Some(media) => media.attribute(value),
-                    None => sdp.direction = Direction::of(value).or(sdp.direction),
+                    None => match Direction::of(value) {
+                        Some(direction) => sdp.direction = Some(direction),
+                        None => sdp.dtls.attribute(value),
+                    },
                 },
                 _ => {}
             }
         }
-        sdp.text = text;
+        sdp.text = Text(text);
         Ok(sdp)
+    }
+
+    /// What is said of a stream's certificate, by itself or else by the session (RFC 5763 §5, RFC 4145 §4).
+    pub fn dtls(&self, media: &Media) -> Dtls {
+        let own = &media.dtls;
+        let whose = if own.fingerprints.is_empty() { &self.dtls } else { own };
+        Dtls { fingerprints: whose.fingerprints.clone(), setup: own.setup.or(self.dtls.setup) }
     }
 
     /// The text as received.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.text.0
     }
 }
 
 impl fmt::Display for Sdp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.text.0)
     }
 }
 
@@ -228,6 +265,19 @@ impl Media {
                     self.maps.push(RtpMap { payload_type, encoding: encoding.to_owned(), rate, channels });
                 }
             }
+            "crypto" if self.crypto.len() < MAX_KEYS => self.crypto.extend(Crypto::parse(content)),
+            _ => self.dtls.attribute(value),
+        }
+    }
+}
+
+impl Dtls {
+    fn attribute(&mut self, value: &str) {
+        match value.split_once(':') {
+            Some(("fingerprint", content)) if self.fingerprints.len() < MAX_KEYS => {
+                self.fingerprints.extend(Fingerprint::parse(content));
+            }
+            Some(("setup", content)) => self.setup = Setup::of(content.trim()).or(self.setup),
             _ => {}
         }
     }

@@ -35,6 +35,7 @@ fn ability(port: u16) -> Ability {
         rtcp_port: port + 1,
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,
+        keying: offer::Keying::default(),
         session_id: 7,
         version: 1,
     }
@@ -44,7 +45,7 @@ fn outgoing(transport: Transport, remote: SocketAddr) -> Outgoing {
     let to = Uri::parse(format!("sip:demo@{remote}").as_bytes()).unwrap();
     let from = NameAddr::new(Uri::parse(b"sip:tester@127.0.0.1").unwrap());
     let flow = Flow { transport, local: "0.0.0.0:0".parse().unwrap(), remote, connection: 0 };
-    Outgoing::new(to, from, flow, offer::offer(&ability(40_000)))
+    Outgoing::new(to, from, flow, offer::offer(&ability(40_000)).unwrap())
 }
 
 async fn whole_call(transport: Transport) {

@@ -86,6 +86,7 @@ fn ability(session_id: u64) -> Ability {
         rtcp_port: 10,
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,
+        keying: offer::Keying::default(),
         session_id,
         version: 1,
     }
@@ -133,7 +134,7 @@ async fn place(wanted: &Arguments, there: SocketAddr) -> Result<Report, Failure>
         tokio::select! {
             _ = pace.tick(), if report.started < all => {
                 report.started += 1;
-                let offer = offer::offer(&ability(report.started));
+                let offer = offer::offer(&ability(report.started)).expect("nothing is required");
                 let at = Instant::now();
                 let call = sip.invite(Outgoing::new(to.clone(), NameAddr::new(from.clone()), flow, offer)).await?;
                 waiting.insert(call, at);

@@ -559,6 +559,7 @@ fn on_trunk(mut route: Route, entry: &TrunkEntry, call: &Call<'_>) -> Route {
     route.from.clone_from(&call.from.number);
     route.withheld = call.withheld;
     route.signed.clone_from(&call.signed);
+    route.media = entry.trunk.media.terms();
     route.bounds = Bounds {
         trunk_calls: Some(entry.trunk.limits.max_channels),
         trunk_cps: Some(entry.trunk.limits.max_cps),

@@ -26,7 +26,7 @@ pub(crate) use plan::ANONYMOUS;
 pub use plan::{Hop, Manners, NoPlan, Plan, PlanQuery, Signature, Transport, Vouched};
 pub use policy::{Destination, permits};
 pub use settings::RoutingSettings;
-pub use trunk::{Prack, StirVerify};
+pub use trunk::{MediaTerms, Prack, Release, Srtp, StirVerify};
 
 /// What is wrong with a document, each with its dotted path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

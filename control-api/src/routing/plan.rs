@@ -11,7 +11,7 @@ use super::{
     lines::Login,
     policy::Destination,
     snapshot::{Number, Snapshot, TrunkEntry},
-    trunk::{CallerIdFrom, GatewayTransport, Prack, Trunk, bare},
+    trunk::{CallerIdFrom, GatewayTransport, MediaTerms, Prack, Trunk, bare},
 };
 use crate::{DialRequest, Forbidden, directory::Bounds};
 
@@ -65,6 +65,8 @@ pub struct Plan {
     pub ban: Duration,
     /// How many calls there may be beside it.
     pub bounds: Bounds,
+    /// What the trunk says of the media.
+    pub media: MediaTerms,
     /// How the trunk likes its calls; none for a SIP URI that is called directly.
     pub manners: Option<Manners>,
 }
@@ -246,6 +248,7 @@ fn direct(query: &PlanQuery, uri: String, addresses: Vec<SocketAddr>, shown: Opt
         next_after: Duration::from_secs(32),
         ban: Duration::ZERO,
         bounds: Bounds::default(),
+        media: MediaTerms::default(),
         manners: None,
     }
 }
@@ -272,6 +275,7 @@ fn over_trunk(now: &Snapshot, query: &PlanQuery, to: &E164, shown: Option<(&E164
             trunk_cps: Some(trunk.limits.max_cps),
             number_calls: None,
         },
+        media: trunk.media.terms(),
         manners: Some(Manners {
             login: Login::of(entry),
             session_timer: Duration::from_secs(trunk.sip.session_timer_s.into()),

@@ -41,7 +41,9 @@ words! {
     /// Codecs.
     pub(crate) TrunkCodec { #[default] Opus = "opus", G722 = "g722", Pcmu = "pcmu", Pcma = "pcma" }
     /// Encryption of the media.
-    pub(crate) Srtp { #[default] Off = "off", Sdes = "sdes", Dtls = "dtls", RequireSdes = "require_sdes", RequireDtls = "require_dtls" }
+    pub Srtp { #[default] Off = "off", Sdes = "sdes", Dtls = "dtls", RequireSdes = "require_sdes", RequireDtls = "require_dtls" }
+    /// Whether two legs that are joined may send their media to each other.
+    pub Release { #[default] Never = "never", Allow = "allow" }
     /// How keys travel.
     pub(crate) TrunkDtmf { Rfc4733 = "rfc4733", Info = "info", Inband = "inband", #[default] Auto = "auto" }
     /// Sound before the answer.
@@ -185,6 +187,23 @@ section! {
         dtmf: TrunkDtmf,
         symmetric_rtp: bool = true,
         early_media: EarlyMedia,
+        /// Whether the media of two legs that are joined may go past us.
+        release: Release,
+    }
+}
+
+/// What a trunk says of the media of its calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaTerms {
+    /// Encryption.
+    pub srtp: Srtp,
+    /// Whether media may go past us.
+    pub release: Release,
+}
+
+impl TrunkMedia {
+    pub(crate) fn terms(&self) -> MediaTerms {
+        MediaTerms { srtp: self.srtp, release: self.release }
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         }
         None => None,
     };
+    let media = route.media;
     // Rows hold numbers in one form, however the trunk writes them.
     let numbered = |number: &Option<E164>| number.as_ref().map(|number| number.as_str().to_owned());
     let from = match route.withheld {
@@ -135,12 +136,18 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         return session.refuse(refusal(control_api::Refused::NoCapacity), EndedReason::NoCapacity);
     };
     let source = invite.source;
-    let ability = leg::ability(&ports, desk.media_address(source));
-    let offered = invite.sdp.as_ref().map(|offer| sip_stack::offer::answer(offer, &ability));
-    let (sdp, plan) = match offered {
-        Some(Ok((answer, plan))) => (answer, Some(plan)),
-        Some(Err(refused)) => return session.refuse(refused, EndedReason::CodecMismatch),
-        None => (sip_stack::offer::offer(&ability), None),
+    let ability = leg::ability(&ports, desk.media_address(source), media.srtp);
+    let described = match &invite.sdp {
+        Some(offer) => sip_stack::offer::answer(offer, &ability).map(|(answer, plan)| (answer, Some(plan))),
+        None => sip_stack::offer::offer(&ability).map(|offer| (offer, None)),
+    };
+    let (sdp, plan) = match described {
+        Ok(described) => described,
+        Err(refused) => {
+            let (why, srtp) = (super::ways::why(&refused), media.srtp.as_str());
+            tracing::warn!(call_id = %id, %source, srtp, why, "call refused for its media");
+            return session.refuse(refused, EndedReason::CodecMismatch);
+        }
     };
     session.status(Status::Initiating, None);
     let talk = match session.prepare().await {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use codecs::g711::Law;
-use control_api::Network;
+use control_api::{Network, Srtp};
 use media_core::LegConfig;
-use sip_stack::offer::{Ability, Codec, Plan};
+use sip_stack::offer::{self, Ability, Codec, Keying, Plan};
 use sip_stack::{CallHandle, Direction, EndpointConfig, Event, NameAddr, Outgoing, Transport};
 use tokio::sync::mpsc;
 use wire::media::{Media, Ports};
@@ -15,15 +15,29 @@ use wire::sip::{SipConfig, SipHandle, TlsConfig};
 
 use crate::phone::PhoneError;
 
-/// What this side can do: PCMU, PCMA and telephone-events on these ports.
+/// What a trunk wants of encryption. The media threads do not encrypt yet, so there are no keys to go with it.
 #[must_use]
-pub fn ability(ports: &Ports, address: IpAddr) -> Ability {
+pub fn keying(wanted: Srtp) -> Keying {
+    let wanted = match wanted {
+        Srtp::Off => offer::Srtp::Off,
+        Srtp::Sdes => offer::Srtp::Sdes,
+        Srtp::Dtls => offer::Srtp::Dtls,
+        Srtp::RequireSdes => offer::Srtp::RequireSdes,
+        Srtp::RequireDtls => offer::Srtp::RequireDtls,
+    };
+    Keying { wanted, ..Keying::default() }
+}
+
+/// What this side can do: PCMU, PCMA and telephone-events on these ports, encrypted as the trunk wants it.
+#[must_use]
+pub fn ability(ports: &Ports, address: IpAddr, wanted: Srtp) -> Ability {
     Ability {
         address,
         port: ports.rtp_port(),
         rtcp_port: ports.rtcp_port(),
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,
+        keying: keying(wanted),
         session_id: u64::from(random_u32()),
         version: 1,
     }
@@ -35,12 +49,13 @@ pub fn config(plan: &Plan) -> LegConfig {
     let random = uuid::Uuid::new_v4().into_bytes();
     let four = |at: usize| u32::from_be_bytes([random[at], random[at + 1], random[at + 2], random[at + 3]]);
     LegConfig {
-        law: match plan.law {
-            Codec::Pcmu => Law::Mu,
+        law: match plan.codec {
             Codec::Pcma => Law::A,
+            // `ability` names none of the others, so no plan has them.
+            Codec::Pcmu | Codec::G722 | Codec::Opus => Law::Mu,
         },
         payload_type: plan.payload_type,
-        dtmf_payload_type: plan.dtmf_payload_type,
+        dtmf_payload_type: plan.events.beside(plan.codec),
         remote: plan.remote,
         remote_rtcp: plan.remote_rtcp,
         ssrc: four(0),
@@ -74,7 +89,7 @@ impl Reach {
     pub fn config(&self, plan: &Plan) -> LegConfig {
         let nowhere = SocketAddr::new(if plan.remote.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() }, 0);
         let to = |address: SocketAddr| if self.permits(address.ip()) { address } else { nowhere };
-        config(&Plan { remote: to(plan.remote), remote_rtcp: to(plan.remote_rtcp), ..*plan })
+        config(&Plan { remote: to(plan.remote), remote_rtcp: to(plan.remote_rtcp), ..plan.clone() })
     }
 
     fn permits(&self, target: IpAddr) -> bool {
@@ -99,6 +114,8 @@ pub fn codec_name(codec: Codec) -> &'static str {
     match codec {
         Codec::Pcmu => "pcmu",
         Codec::Pcma => "pcma",
+        Codec::G722 => "g722",
+        Codec::Opus => "opus",
     }
 }
 
@@ -147,7 +164,7 @@ pub async fn invite(
     let from = NameAddr::parse(from.as_bytes()).map_err(|_| PhoneError::Uri(from.to_owned()))?;
     let unreachable = |error: wire::sip::SipError| PhoneError::NotAnswered(error.to_string());
     let flow = sip.flow_to(transport, remote).await.map_err(unreachable)?;
-    let sdp = sip_stack::offer::offer(ability);
+    let sdp = offer::offer(ability).map_err(|refused| PhoneError::NotAnswered(refused.reason))?;
     sip.invite(Outgoing::new(to, from, flow, sdp)).await.map_err(unreachable)
 }
 

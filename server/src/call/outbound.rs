@@ -96,6 +96,11 @@ fn no_credit(why: NoCredit) -> DialRefused {
 
 /// Tries the gateways one after the other until one answers, all have failed, or patience ends.
 async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring: Duration) {
+    if let Some(refused) = ways::unfit(&plan) {
+        let why = ways::why(&refused);
+        tracing::warn!(call_id = %session.id(), trunk = ?plan.trunk, why, "the trunk's media.srtp allows no plain call");
+        return session.end(EndedReason::CodecMismatch, Some(refused.status), None);
+    }
     let talk = match session.prepare().await {
         Ok(talk) => talk,
         Err(error) => {
@@ -109,7 +114,7 @@ async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring:
     let hops = desk.by_health(plan.trunk, plan.hops.clone());
     let count = hops.len();
     for (n, hop) in hops.into_iter().enumerate() {
-        let way = match ways::find(&desk, &hop, &ports).await {
+        let way = match ways::find(&desk, &hop, &ports, plan.media).await {
             Ok(way) => way,
             Err(error) => {
                 tracing::warn!(call_id = %session.id(), host = hop.host, error, "this gateway cannot be reached");

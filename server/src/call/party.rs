@@ -70,12 +70,18 @@ async fn place(desk: Desk, wanted: Wanted, tell: UnboundedSender<Progress>, mut 
         plan.pass_on(caller);
         shown = shown.filter(|caller| caller != "anonymous");
     }
+    if let Some(refused) = ways::unfit(&plan) {
+        let why = ways::why(&refused);
+        tracing::warn!(call_id = %id, trunk = ?plan.trunk, why, "the trunk's media.srtp allows no plain call");
+        let _ = tell.send(Progress::Failed(Some(refused.status), "codec_mismatch"));
+        return;
+    }
     let patience = tokio::time::Instant::now() + ring;
     let mut last = None;
     let hops = desk.by_health(plan.trunk, plan.hops.clone());
     let count = hops.len();
     for (n, hop) in hops.into_iter().enumerate() {
-        let way = match ways::find(&desk, &hop, &ports).await {
+        let way = match ways::find(&desk, &hop, &ports, plan.media).await {
             Ok(way) => way,
             Err(error) => {
                 tracing::warn!(call_id = %id, host = hop.host, error, "this gateway cannot be reached");
@@ -204,7 +210,7 @@ impl Party {
         };
         let line = Box::new(Rings::new(line));
         desk.voice.seat(VoiceSeat { talk, line, ear: None, tap: None, answered: Instant::now() });
-        let codec = leg::codec_name(plan.law);
+        let codec = leg::codec_name(plan.codec);
         Some(Self { desk, call, control, codec, is_told, events, notices, ability, reach })
     }
 
@@ -237,7 +243,10 @@ impl Party {
     fn renegotiate(&mut self, offer: Option<&Sdp>) {
         self.ability.version += 1;
         let answer = match offer {
-            None => sip_stack::offer::offer(&self.ability),
+            None => match sip_stack::offer::offer(&self.ability) {
+                Ok(offer) => offer,
+                Err(refused) => return self.desk.sip.reject(self.call, refused),
+            },
             Some(offer) => match sip_stack::offer::answer(offer, &self.ability) {
                 Ok((answer, plan)) => {
                     self.control.update(self.reach.config(&plan));

@@ -293,7 +293,7 @@ impl Session {
         let (recorded, recording) = self.open_recording();
         let tap = Shown::new(recorded);
         self.desk.set_heard(self.seat.id, tap.heard());
-        let (ear, codec) = (Some(pipeline::agent::ear(&self.agent)), leg::codec_name(plan.law));
+        let (ear, codec) = (Some(pipeline::agent::ear(&self.agent)), leg::codec_name(plan.codec));
         let mut data = Map::new();
         data.insert("codec".into(), codec.into());
         data.insert("agent".into(), self.agent.name.clone().into());
@@ -442,7 +442,10 @@ impl Session {
     async fn renegotiate(&mut self, offer: Option<&sip_stack::Sdp>, ability: &mut Ability, grip: &mut Grip) {
         ability.version += 1;
         let Some(offer) = offer else {
-            let _ = self.desk.sip.answer(self.call, sip_stack::offer::offer(ability)).await;
+            match sip_stack::offer::offer(ability) {
+                Ok(offer) => drop(self.desk.sip.answer(self.call, offer).await),
+                Err(refused) => self.desk.sip.reject(self.call, refused),
+            }
             return;
         };
         match sip_stack::offer::answer(offer, ability) {

@@ -65,7 +65,7 @@ impl Grip {
     pub(super) fn leave_line(&self) {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let direction = Direction::SendOnly;
-        let plan = Plan { remote: nowhere, remote_rtcp: nowhere, direction, ..self.plan };
+        let plan = Plan { remote: nowhere, remote_rtcp: nowhere, direction, ..self.plan.clone() };
         self.control.update(self.reach.config(&plan));
     }
 
@@ -135,7 +135,7 @@ impl Session {
             }
             Ask::Instruct { .. } if pipeline::agent::needs_flow(&self.agent) => return Err(AskRefused::NoModel),
             Ask::Instruct { text, respond } => drop(self.orders.send(Order::Instruct { text, respond })),
-            Ask::Press { via: Via::Rfc4733, .. } if grip.plan.dtmf_payload_type.is_none() => {
+            Ask::Press { via: Via::Rfc4733, .. } if grip.plan.events.at_8000.is_none() => {
                 return Err(AskRefused::NoEvents);
             }
             Ask::Press { digits, tone_ms, gap_ms, via: Via::Info } => self.press_by_info(digits, tone_ms, gap_ms),

@@ -1,8 +1,8 @@
 //! From a hop of a plan to an INVITE: where its host is, who answers its challenges, and how the trunk likes its calls.
 
-use control_api::{Hop, Plan, Prack};
+use control_api::{Hop, MediaTerms, Plan, Prack};
 use sip_stack::offer::{self, Ability};
-use sip_stack::{CallHandle, Flow, NameAddr, Outgoing, Reliable, Transport, Uri};
+use sip_stack::{CallHandle, Flow, NameAddr, Outgoing, Refusal, Reliable, Transport, Uri};
 use wire::media::Ports;
 
 use super::desk::Desk;
@@ -23,7 +23,7 @@ pub(super) struct Way {
 ///
 /// # Errors
 /// Why it cannot be reached, for people.
-pub(super) async fn find(desk: &Desk, hop: &Hop, ports: &Ports) -> Result<Way, String> {
+pub(super) async fn find(desk: &Desk, hop: &Hop, ports: &Ports, media: MediaTerms) -> Result<Way, String> {
     let mut found = Vec::new();
     if hop.addresses.is_empty() {
         let port = hop.named_port.then_some(hop.port);
@@ -41,9 +41,19 @@ pub(super) async fn find(desk: &Desk, hop: &Hop, ports: &Ports) -> Result<Way, S
     }
     let mut found = found.into_iter();
     let first = found.next().ok_or("no address")?;
-    let ability = leg::ability(ports, desk.media_address(first.remote));
+    let ability = leg::ability(ports, desk.media_address(first.remote), media.srtp);
     let reach = desk.reach(first.remote);
     Ok(Way { ability, reach, first, others: found.collect() })
+}
+
+/// Why no call can be offered over a trunk, whatever its gateways are: it wants encryption that there is not.
+pub(super) fn unfit(plan: &Plan) -> Option<Refusal> {
+    leg::keying(plan.media.srtp).check().err()
+}
+
+/// The words of a refusal's warning.
+pub(super) fn why(refused: &Refusal) -> String {
+    refused.warning.as_ref().map_or_else(|| refused.reason.clone(), |warning| warning.text.clone())
 }
 
 impl Way {
@@ -70,11 +80,9 @@ impl Way {
             // Each INVITE is signed for itself: the next gateway is tried some time later.
             headers.extend(desk.stir.sign(signature, &trunk.to_string()));
         }
-        let mut outgoing = Outgoing {
-            headers,
-            alternates: self.others.clone(),
-            ..Outgoing::new(to, from, self.first, offer::offer(&self.ability))
-        };
+        let sdp = offer::offer(&self.ability).map_err(|refused| why(&refused))?;
+        let mut outgoing =
+            Outgoing { headers, alternates: self.others.clone(), ..Outgoing::new(to, from, self.first, sdp) };
         if let Some(trunk) = plan.trunk {
             outgoing.routes = desk.trunks.service_route(trunk);
         }

@@ -114,7 +114,7 @@ pub async fn run(options: Options) -> Result<ExitCode, PhoneError> {
         sip.expect_domain(remote, &domain);
     }
     let ports = leg::reserve(&media)?;
-    let ability = leg::ability(&ports, address);
+    let ability = leg::ability(&ports, address, control_api::Srtp::Off);
     let from = if options.from.contains('@') { options.from.clone() } else { format!("{}@{address}", options.from) };
     let call = leg::invite(&sip, &options.uri, &format!("sip:{from}"), (transport, remote), &ability).await?;
 

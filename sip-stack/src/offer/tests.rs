@@ -9,6 +9,7 @@ fn local() -> Ability {
         rtcp_port: 16385,
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,
+        keying: Keying::default(),
         session_id: 77,
         version: 3,
     }
@@ -42,9 +43,11 @@ fn an_ordinary_offer_is_answered_with_one_codec_and_events() {
          a=rtpmap:8 PCMA/8000|a=rtpmap:97 telephone-event/8000|a=fmtp:97 0-16|a=ptime:20|a=sendrecv|"
     );
     let expected = Plan {
-        law: Codec::Pcma,
+        codec: Codec::Pcma,
         payload_type: 8,
-        dtmf_payload_type: Some(97),
+        events: Events { at_8000: Some(97), at_48000: None },
+        profile: Profile::Avp,
+        keys: Keys::Plain,
         remote: "192.0.2.1:4000".parse().unwrap(),
         remote_rtcp: "192.0.2.1:4001".parse().unwrap(),
         direction: Direction::SendRecv,
@@ -57,7 +60,7 @@ fn an_ordinary_offer_is_answered_with_one_codec_and_events() {
 fn a_dynamic_number_for_g711_is_kept_and_a_wide_event_clock_is_not() {
     let (text, plan) =
         answered("m=audio 4000 RTP/AVP 110 101|a=rtpmap:110 pcmu/8000/1|a=rtpmap:101 telephone-event/48000");
-    assert_eq!((plan.law, plan.payload_type, plan.dtmf_payload_type), (Codec::Pcmu, 110, None));
+    assert_eq!((plan.codec, plan.payload_type, plan.events), (Codec::Pcmu, 110, Events::default()));
     assert!(text.contains("m=audio 16384 RTP/AVP 110\r\n"));
 }
 
@@ -123,7 +126,7 @@ fn what_cannot_be_served_is_488_with_a_warning() {
     assert_eq!(refused(HERE, "m=video 5000 RTP/AVP 31"), (488, 304));
     assert_eq!(refused(HERE, "a=nothing"), (488, 304));
     assert_eq!(refused(HERE, "m=audio 0 RTP/AVP 0"), (488, 304));
-    assert_eq!(refused(HERE, "m=audio 4000 RTP/SAVP 0"), (488, 304));
+    assert_eq!(refused(HERE, "m=audio 4000 RTP/SAVP 0"), (488, 302));
     assert_eq!(refused(HERE, "m=audio 4000 RTP/AVP 18 9"), (488, 305));
     assert_eq!(refused(HERE, "m=audio 4000 RTP/AVP 0|a=rtpmap:0 G729/8000"), (488, 305));
     assert_eq!(refused("c=IN IP4 224.2.1.1/127", "m=audio 4000 RTP/AVP 0"), (488, 330));
@@ -145,14 +148,14 @@ fn two_hundred_codecs_are_searched_for_ours() {
 #[test]
 fn our_offer_is_understood_by_our_answer_and_back() {
     let ours = Ability { codecs: vec![Codec::Pcma], rtcp_port: 20000, ..local() };
-    let text = offer(&ours);
+    let text = offer(&ours).unwrap();
     assert!(text.contains("m=audio 16384 RTP/AVP 8 101\r\n"));
     let other = Ability { address: "192.0.2.50".parse().unwrap(), port: 4000, rtcp_port: 4001, ..local() };
     let (text, theirs) = answer(&Sdp::parse(text.as_bytes()).unwrap(), &other).unwrap();
     assert_eq!(theirs.remote_rtcp, "198.51.100.7:20000".parse().unwrap());
     let plan = accept(&ours, &Sdp::parse(text.as_bytes()).unwrap()).unwrap();
     assert_eq!(
-        (plan.law, plan.dtmf_payload_type, plan.remote),
+        (plan.codec, plan.events.at_8000, plan.remote),
         (Codec::Pcma, Some(101), "192.0.2.50:4000".parse().unwrap())
     );
 }

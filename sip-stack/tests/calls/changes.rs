@@ -23,7 +23,7 @@ fn talking(world: &mut World) -> (CallHandle, CallHandle) {
 }
 
 fn description(direction: Direction, port: u16) -> String {
-    offer::offer_with(&ability(port), direction)
+    offer::offer_with(&ability(port), direction).unwrap()
 }
 
 #[test]

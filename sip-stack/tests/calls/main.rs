@@ -7,6 +7,8 @@ mod caller;
 mod changes;
 mod digest;
 mod happy;
+mod keyed;
+mod keyed_offers;
 mod mutated;
 mod prack;
 mod registered;

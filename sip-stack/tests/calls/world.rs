@@ -35,6 +35,7 @@ pub fn ability(port: u16) -> offer::Ability {
         rtcp_port: port + 1,
         codecs: vec![offer::Codec::Pcmu, offer::Codec::Pcma],
         telephone_event: true,
+        keying: offer::Keying::default(),
         session_id: 1,
         version: 1,
     }
@@ -46,7 +47,7 @@ pub fn outgoing(flow: Flow) -> Outgoing {
         display: Some("Test".into()),
         uri: format!("sip:caller@{}", flow.local).parse().unwrap(),
     };
-    let mut outgoing = Outgoing::new(to, from, flow, offer::offer(&ability(4000)));
+    let mut outgoing = Outgoing::new(to, from, flow, offer::offer(&ability(4000)).unwrap());
     outgoing.headers.push(("X-Test".into(), "1".into()));
     outgoing
 }

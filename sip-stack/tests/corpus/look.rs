@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use sip_stack::message::{Name, Printer};
-use sip_stack::offer::{self, Ability, Codec};
+use sip_stack::offer::{self, Ability, Codec, Keying, Keys, Srtp};
+use sip_stack::sdp::crypto::{Crypto, Secret, Suite};
+use sip_stack::sdp::dtls::{Fingerprint, Hash};
 use sip_stack::stream::Framer;
 use sip_stack::{Message, NameAddr, Sdp, Uri};
 
@@ -15,9 +17,24 @@ fn ability() -> Ability {
         rtcp_port: 4001,
         codecs: vec![Codec::Pcmu, Codec::Pcma],
         telephone_event: true,
+        keying: Keying::default(),
         session_id: 1,
         version: 1,
     }
+}
+
+/// The same where the media can be encrypted.
+fn keyed(wanted: Srtp) -> Ability {
+    let line = |(tag, suite): (u32, Suite)| {
+        let (key, salt) = suite.lengths();
+        Crypto::new(tag, suite, Secret::new(vec![1; key + salt]))
+    };
+    let keying = Keying {
+        wanted,
+        sdes: (1..).zip(Suite::ALL).map(line).collect(),
+        dtls: vec![Fingerprint { hash: Hash::Sha256, digest: vec![1; 32] }],
+    };
+    Ability { keying, ..ability() }
 }
 
 /// A whole message: as a datagram, as a stream, and printed again.
@@ -66,6 +83,23 @@ fn same_again(message: &Message) {
 /// A session description, offered to us and answered to us.
 pub fn sdp(bytes: &[u8]) {
     let Ok(sdp) = Sdp::parse(bytes) else { return };
+    for media in &sdp.media {
+        for line in &media.crypto {
+            assert_eq!(Crypto::parse(&line.to_string()).as_ref(), Some(line), "keys are read as they were printed");
+        }
+        for print in &media.dtls.fingerprints {
+            assert_eq!(Fingerprint::parse(&print.to_string()).as_ref(), Some(print));
+        }
+    }
+    for wanted in [Srtp::Sdes, Srtp::Dtls, Srtp::RequireSdes, Srtp::RequireDtls] {
+        let able = keyed(wanted);
+        if let Ok((answer, plan)) = offer::answer(&sdp, &able) {
+            let ours = Sdp::parse(answer.as_bytes()).expect("our own answer");
+            assert_eq!(ours.media.len(), sdp.media.len());
+            assert!(!wanted.is_required() || plan.keys != Keys::Plain, "no plain call where keys are required");
+        }
+        let _ = offer::accept(&able, &sdp);
+    }
     if let Ok((answer, plan)) = offer::answer(&sdp, &ability()) {
         let ours = Sdp::parse(answer.as_bytes()).expect("our own answer");
         assert_eq!(ours.media.len(), sdp.media.len(), "RFC 3264 §6: as many media lines as the offer has");

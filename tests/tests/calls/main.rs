@@ -11,6 +11,7 @@ mod channels;
 mod company;
 mod crash;
 mod credit;
+mod encrypted;
 mod faults;
 mod flood;
 mod gateways;
