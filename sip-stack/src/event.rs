@@ -222,6 +222,13 @@ pub enum Event {
         /// The peer's answer.
         sdp: Sdp,
     },
+    /// The peer made the offer that [`crate::Endpoint::ask_for_offer`] asked for; wants `acknowledge`.
+    Offered {
+        /// The call.
+        call: CallHandle,
+        /// Its offer.
+        sdp: Sdp,
+    },
     /// Our change of the session was refused; it goes on as it was.
     ChangeRefused {
         /// The call.
@@ -325,6 +332,7 @@ impl Event {
             | Event::Established { call, .. }
             | Event::Reinvite { call, .. }
             | Event::Changed { call, .. }
+            | Event::Offered { call, .. }
             | Event::ChangeRefused { call, .. }
             | Event::Refer { call, .. }
             | Event::Transfer { call, .. }

@@ -7,6 +7,7 @@ use crate::refusal::Refusal;
 use crate::sdp::{Connection, Direction, Media, Sdp};
 
 mod keys;
+pub mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -228,6 +229,12 @@ fn close(text: &mut String, local: &Ability, direction: Direction) {
     }
 }
 
+/// A stream that is refused keeps its place (RFC 3264 §6).
+fn decline(text: &mut String, media: &Media) {
+    let format = media.formats.first().map_or("0", String::as_str);
+    let _ = write!(text, "m={} 0 {} {format}\r\n", media.kind, media.protocol);
+}
+
 /// Answers an offer: the first audio line we can serve is taken, every other line is refused with port 0.
 pub fn answer(offer: &Sdp, local: &Ability) -> Result<(String, Plan), Refusal> {
     if offer.media.is_empty() || offer.media.len() > MAX_MEDIA {
@@ -256,8 +263,7 @@ pub fn answer(offer: &Sdp, local: &Ability) -> Result<(String, Plan), Refusal> {
             local.keying.print_answer(&mut text, &plan.keys);
             close(&mut text, local, plan.direction);
         } else {
-            let format = media.formats.first().map_or("0", String::as_str);
-            let _ = write!(text, "m={} 0 {} {format}\r\n", media.kind, media.protocol);
+            decline(&mut text, media);
         }
     }
     Ok((text, plan))

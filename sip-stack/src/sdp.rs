@@ -211,6 +211,15 @@ impl Sdp {
         Ok(sdp)
     }
 
+    /// The `a=` lines of one media line, as written.
+    pub(crate) fn attributes(&self, index: usize) -> impl Iterator<Item = &str> {
+        let mut section = 0;
+        self.text.0.lines().map(str::trim).filter_map(move |line| {
+            section += usize::from(line.starts_with("m="));
+            line.strip_prefix("a=").filter(|_| section == index + 1).map(str::trim)
+        })
+    }
+
     /// What is said of a stream's certificate, by itself or else by the session (RFC 5763 §5, RFC 4145 §4).
     pub fn dtls(&self, media: &Media) -> Dtls {
         let own = &media.dtls;

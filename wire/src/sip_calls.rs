@@ -36,7 +36,15 @@ impl SipHandle {
         self.try_to(move |endpoint, now| endpoint.reinvite(now, call, sdp)).await
     }
 
-    /// Answers the offer that came with the 200 of a call made without one.
+    /// Asks the peer for an offer; `Offered` or `ChangeRefused` follows, and [`SipHandle::acknowledge`] answers it.
+    ///
+    /// # Errors
+    /// [`CallError::Busy`] while another offer is under way.
+    pub async fn ask_for_offer(&self, call: CallHandle) -> Result<(), SipError> {
+        self.try_to(move |endpoint, now| endpoint.ask_for_offer(now, call)).await
+    }
+
+    /// Answers the offer that came with the 200 of a call, or of a re-INVITE, made without one.
     ///
     /// # Errors
     /// [`CallError::NothingToAnswer`] when no such offer waits.

@@ -120,9 +120,17 @@ pub(super) struct Referral {
 /// A change of the session that we want.
 #[derive(Debug, Clone)]
 pub(super) struct Asking {
+    /// Our offer. Without one the user wants the peer's, and a refresh goes out as an UPDATE.
     pub(super) sdp: String,
     /// The user asked for it; a refresh is nobody's business.
     pub(super) by_user: bool,
+}
+
+impl Asking {
+    /// A re-INVITE without an offer: the peer shall make one.
+    pub(super) fn is_late(&self) -> bool {
+        self.sdp.is_empty() && self.by_user
+    }
 }
 
 /// The offer within the call.
@@ -136,7 +144,7 @@ pub(super) enum Exchange {
     Accepted(Accepted),
     /// Our re-INVITE or UPDATE waits for its answer.
     Asking(Asking),
-    /// The 200 of our first INVITE holds the peer's offer: the ACK waits for our user's answer.
+    /// The 200 of our INVITE holds the peer's offer: the ACK waits for our user's answer.
     Offered { client: u64 },
 }
 

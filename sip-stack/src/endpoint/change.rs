@@ -21,9 +21,22 @@ impl Endpoint {
     /// # Errors
     /// [`CallError::Busy`] while another offer is under way.
     pub fn reinvite(&mut self, now: Instant, call: CallHandle, sdp: String) -> Result<(), CallError> {
+        self.wish(now, call, Asking { sdp, by_user: true })
+    }
+
+    /// Asks the peer for an offer by a re-INVITE without one: `Offered` or `ChangeRefused` follows. The offer is answered by
+    /// [`Endpoint::acknowledge`], as that of a late 200 is; so somebody else can be asked first (RFC 3725 §4.1).
+    ///
+    /// # Errors
+    /// As [`Endpoint::reinvite`].
+    pub fn ask_for_offer(&mut self, now: Instant, call: CallHandle) -> Result<(), CallError> {
+        self.wish(now, call, Asking { sdp: String::new(), by_user: true })
+    }
+
+    fn wish(&mut self, now: Instant, call: CallHandle, asking: Asking) -> Result<(), CallError> {
         match self.calls.get(&call.0) {
             Some(Call::Live(Live { exchange: Exchange::Quiet, again: None, .. })) => {
-                self.ask(now, call.0, Asking { sdp, by_user: true });
+                self.ask(now, call.0, asking);
                 Ok(())
             }
             Some(Call::Live(_)) => Err(CallError::Busy),
@@ -32,13 +45,14 @@ impl Endpoint {
         }
     }
 
-    /// Sends a re-INVITE with a description, or an UPDATE without one.
+    /// Sends a re-INVITE, or an UPDATE where only the session is to be refreshed.
     pub(super) fn ask(&mut self, now: Instant, id: u64, asking: Asking) {
         let Some(Call::Live(live)) = self.calls.get_mut(&id) else { return };
         let (beat, sdp) = (live.beat, asking.sdp.clone());
+        let refresh = sdp.is_empty() && !asking.is_late();
         live.exchange = Exchange::Asking(asking);
         let (method, errand) =
-            if sdp.is_empty() { (Method::Update, Errand::Update) } else { (Method::Invite, Errand::Reinvite) };
+            if refresh { (Method::Update, Errand::Update) } else { (Method::Invite, Errand::Reinvite) };
         let mut headers = vec![(Name::Allow, ALLOW.to_owned()), (Name::Supported, SUPPORTED.to_owned())];
         headers.extend(self.session_headers(beat, None));
         let body = Some((body::ACCEPT, sdp.as_bytes())).filter(|(_, sdp)| !sdp.is_empty());

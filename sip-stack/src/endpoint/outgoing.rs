@@ -330,8 +330,19 @@ impl Endpoint {
     fn handle_reaccept(&mut self, now: Instant, client: u64, invite: &Message, response: &Message, flow: Flow) {
         let call = self.clients.get(&client).and_then(|client| client.call);
         let dialog = match call.and_then(|id| self.calls.get_mut(&id)) {
+            // The same 200 again, while our user still thinks about its offer.
+            Some(Call::Live(Live { exchange: Exchange::Offered { client: asked }, .. })) if *asked == client => return,
             Some(Call::Live(live)) => {
                 live.dialog.refresh(response);
+                if let (Exchange::Asking(asking), Some(sdp), Some(id)) = (&live.exchange, body::answer(response), call)
+                    && asking.is_late()
+                {
+                    live.exchange = Exchange::Offered { client };
+                    self.out.start(now, Owner::Call(id), flow, &[Timer::NoAck]);
+                    let beat = self.granted(response);
+                    self.keep(now, id, beat);
+                    return self.events.push_back(Event::Offered { call: CallHandle(id), sdp });
+                }
                 live.dialog.clone()
             }
             Some(Call::Leaving(leaving)) => leaving.dialog.clone(),

@@ -12,6 +12,7 @@ mod keyed_offers;
 mod mutated;
 mod prack;
 mod registered;
+mod relayed;
 mod scanners;
 mod session_timers;
 mod strangers;
