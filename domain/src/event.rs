@@ -41,6 +41,10 @@ words! {
         TransferFailed = "call.transfer.failed",
         /// A transfer is done.
         TransferCompleted = "call.transfer.completed",
+        /// The media of two joined legs goes past us: `{transfer_id}`.
+        MediaReleased = "call.media.released",
+        /// It comes here again: `{transfer_id,reason}`.
+        MediaReturned = "call.media.returned",
         /// Either side holds: `{by}`.
         HoldStarted = "call.hold.started",
         /// The hold is over: `{by}`.

@@ -324,6 +324,7 @@ impl Leg {
             jitter_ms: self.reception.jitter() * 1000.0 / RATE as f32,
             delay_ms,
             rtt_ms,
+            displaced: !self.source.is_signalled(),
             remote_loss: self.reporter.remote_loss(),
             keys_refused: self.counts.keys_refused + self.keys.dropped(),
             mos: crate::stats::mos((lost + self.counts.late) as f32 / expected as f32, mouth_to_ear),

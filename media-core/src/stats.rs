@@ -37,6 +37,8 @@ pub struct Stats {
     pub byes: u64,
     /// Times the caller's stream restarted: another SSRC, place or time line.
     pub restarts: u64,
+    /// The caller speaks from another place than was signalled.
+    pub displaced: bool,
     /// Packets we staged.
     pub sent: u64,
     /// Mean opinion score, 1 to 4.5, estimated for what we hear.

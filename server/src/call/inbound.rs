@@ -182,7 +182,7 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
             Err(cause) => return session.over(cause),
         },
     };
-    session.run(Answered { ports, plan, ability, reach: desk.reach(source), talk, events }).await;
+    session.run(Answered { ports, plan, ability, reach: desk.reach(source), media, talk, events }).await;
 }
 
 /// The headers that the agent wants to know, as its variables.

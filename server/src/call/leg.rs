@@ -92,7 +92,15 @@ impl Reach {
         config(&Plan { remote: to(plan.remote), remote_rtcp: to(plan.remote_rtcp), ..plan.clone() })
     }
 
-    fn permits(&self, target: IpAddr) -> bool {
+    /// The same leg while its media goes elsewhere: nothing is sent, and without hearing nothing is missed.
+    #[must_use]
+    pub fn nowhere(&self, plan: &Plan, direction: Direction) -> LegConfig {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.config(&Plan { remote: nowhere, remote_rtcp: nowhere, direction, ..plan.clone() })
+    }
+
+    /// Whether media of who signals here may go to this address.
+    pub(super) fn permits(&self, target: IpAddr) -> bool {
         let (target, peer) = (target.to_canonical(), self.peer.to_canonical());
         target == peer
             || target != self.ours.to_canonical() && control_api::permits(&self.allowed, target)

@@ -19,6 +19,7 @@ mod metrics;
 mod outbound;
 mod party;
 pub mod record;
+mod release;
 mod session;
 mod shown;
 mod sounds;

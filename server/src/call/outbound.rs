@@ -146,9 +146,9 @@ async fn place(desk: Desk, mut session: Session, plan: Plan, ports: Ports, ring:
         let next = (n + 1 < count).then_some(plan.next_after);
         match attempt(&desk, &mut session, &mut events, patience, next, &plan.next_on).await {
             Outcome::Answered(sdp) => {
-                let (ability, reach) = (way.ability, way.reach);
+                let (ability, reach, media) = (way.ability, way.reach, plan.media);
                 return match sip_stack::offer::accept(&ability, &sdp) {
-                    Ok(plan) => session.run(Answered { ports, plan, ability, reach, talk, events }).await,
+                    Ok(plan) => session.run(Answered { ports, plan, ability, reach, media, talk, events }).await,
                     Err(refused) => {
                         desk.sip.end(session.call);
                         session.end(EndedReason::CodecMismatch, Some(refused.status), None);

@@ -1,12 +1,14 @@
 //! Somebody to whom a call is handed over: rung up over a plan's gateways, then a leg of their own until one of us hangs up.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use control_api::Plan;
+use control_api::{MediaTerms, Plan, Release};
 use domain::CallId;
 use pipeline::herald::{Herald, Notice};
 use pipeline::tts::TtsLink;
 use pipeline::voice_thread::{Seat as VoiceSeat, Talk};
+use sip_stack::offer::relay;
 use sip_stack::{Ability, CallHandle, Cause, Event, Refusal, Sdp};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -18,6 +20,9 @@ use super::{leg, outbound, ways};
 
 /// One from whom nothing comes for so long is gone.
 const RTP_TIMEOUT_MS: u32 = 30_000;
+/// When a refusal to send here again is questioned, and how often.
+const AGAIN: Duration = Duration::from_secs(2);
+const TRIES: u8 = 3;
 
 /// How ringing up goes on.
 pub(super) enum Progress {
@@ -119,7 +124,7 @@ async fn place(desk: Desk, wanted: Wanted, tell: UnboundedSender<Progress>, mut 
                         let _ = tell.send(Progress::Ringing(status));
                     }
                     Some(Event::Answered { sdp, .. }) => {
-                        let told = match Party::open(desk.clone(), call, events, (ability, reach), ports, &sdp, words) {
+                        let told = match Party::open(desk.clone(), call, events, (ability, reach, plan.media), ports, &sdp, words) {
                             Some(party) => Progress::Answered(Box::new(party)),
                             None => Progress::Failed(Some(488), "codec_mismatch"),
                         };
@@ -166,8 +171,36 @@ pub(super) enum Step {
     Told,
     /// They pressed keys by signalling.
     Keys(String),
+    /// Their media takes another course.
+    Media(Media),
     /// They hung up, or are gone.
     HungUp,
+}
+
+/// What becomes of their media.
+pub(super) enum Media {
+    /// They take the caller's offer.
+    Accepted(Sdp),
+    /// They do not.
+    Declined,
+    /// They say that it is somewhere else now, while it goes past us.
+    Moved,
+    /// It is here again, and why.
+    Here(&'static str),
+}
+
+/// Where their media is, and what they were asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    Here,
+    /// They have the caller's offer.
+    Asked,
+    /// Elsewhere; they take it there.
+    Past(SocketAddr),
+    /// Elsewhere, until they are asked again to send here.
+    Due(u8, tokio::time::Instant),
+    /// Elsewhere; they were asked to send here.
+    Called(u8),
 }
 
 /// Somebody who answered; dropping it hangs up.
@@ -181,7 +214,12 @@ pub(super) struct Party {
     events: UnboundedReceiver<Event>,
     notices: UnboundedReceiver<Notice>,
     ability: Ability,
-    reach: leg::Reach,
+    pub(super) reach: leg::Reach,
+    /// What was agreed for the media that is here.
+    pub(super) plan: sip_stack::Plan,
+    /// Their trunk allows media to go past us.
+    pub(super) releases: bool,
+    pub(super) far: Far,
 }
 
 impl Party {
@@ -189,7 +227,7 @@ impl Party {
         desk: Desk,
         call: CallHandle,
         events: UnboundedReceiver<Event>,
-        (ability, reach): (Ability, leg::Reach),
+        (ability, reach, media): (Ability, leg::Reach, MediaTerms),
         ports: Ports,
         sdp: &Sdp,
         words: Option<(String, TtsLink)>,
@@ -211,7 +249,8 @@ impl Party {
         let line = Box::new(Rings::new(line));
         desk.voice.seat(VoiceSeat { talk, line, ear: None, tap: None, answered: Instant::now() });
         let codec = leg::codec_name(plan.codec);
-        Some(Self { desk, call, control, codec, is_told, events, notices, ability, reach })
+        let (releases, far) = (media.release == Release::Allow, Far::Here);
+        Some(Self { desk, call, control, codec, is_told, events, notices, ability, reach, plan, releases, far })
     }
 
     /// What happens next.
@@ -219,12 +258,26 @@ impl Party {
         loop {
             tokio::select! {
                 event = self.events.recv() => match event {
-                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref()),
-                    Some(Event::Established { sdp: Some(sdp), .. } | Event::Changed { sdp, .. }) => {
-                        if let Ok(plan) = sip_stack::offer::accept(&self.ability, &sdp) {
-                            self.control.update(self.reach.config(&plan));
+                    Some(Event::Reinvite { sdp, .. }) => {
+                        let here = self.far == Far::Here;
+                        if self.renegotiate(sdp.as_ref()) && !here {
+                            return Step::Media(Media::Here("reinvite"));
                         }
                     }
+                    Some(Event::Established { sdp: Some(sdp), .. } | Event::Changed { sdp, .. }) => {
+                        if let Some(media) = self.changed(sdp) {
+                            return Step::Media(media);
+                        }
+                    }
+                    Some(Event::ChangeRefused { .. }) => match self.far {
+                        Far::Asked => {
+                            self.far = Far::Here;
+                            return Step::Media(Media::Declined);
+                        }
+                        Far::Called(tries) if tries >= TRIES => return Step::HungUp,
+                        Far::Called(tries) => self.far = Far::Due(tries + 1, tokio::time::Instant::now() + AGAIN),
+                        _ => {}
+                    },
                     Some(Event::Info { digits, .. }) => return Step::Keys(digits),
                     // Whom we have called passes nobody on.
                     Some(Event::Refer { .. }) => self.desk.sip.refuse_refer(self.call, Refusal::new(603)),
@@ -240,24 +293,96 @@ impl Party {
         }
     }
 
-    fn renegotiate(&mut self, offer: Option<&Sdp>) {
+    /// Something else was agreed; the media is here.
+    fn agree(&mut self, plan: sip_stack::Plan) {
+        self.control.update(self.reach.config(&plan));
+        (self.plan, self.far) = (plan, Far::Here);
+    }
+
+    /// Their answer to an offer of ours, or one that came with a refresh of the session.
+    fn changed(&mut self, sdp: Sdp) -> Option<Media> {
+        let place = relay::place(&sdp);
+        match (self.far, sip_stack::offer::accept(&self.ability, &sdp)) {
+            (Far::Here, Ok(plan)) => self.agree(plan),
+            (Far::Called(_), Ok(plan)) => {
+                self.agree(plan);
+                return Some(Media::Here("called"));
+            }
+            (Far::Called(tries), Err(_)) => self.far = Far::Due(tries + 1, tokio::time::Instant::now() + AGAIN),
+            (Far::Asked, _) => {
+                self.far = Far::Past(place.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))));
+                return Some(Media::Accepted(sdp));
+            }
+            (Far::Past(known), _) if place != Some(known) => return Some(Media::Moved),
+            (Far::Here, Err(_)) | (Far::Past(_) | Far::Due(..), _) => {}
+        }
+        None
+    }
+
+    /// Offers them the caller's media; false when that cannot be.
+    pub(super) async fn pass_on(&mut self, sdp: &Sdp) -> bool {
+        self.ability.version += 1;
+        let Some(text) = relay::offer(sdp, &self.ability).filter(|_| self.far == Far::Here) else { return false };
+        let asked = self.desk.sip.reinvite(self.call, text).await.is_ok();
+        if asked {
+            self.far = Far::Asked;
+        }
+        asked
+    }
+
+    /// Offers them our own place, if their media is elsewhere.
+    pub(super) async fn call_home(&mut self) {
+        if matches!(self.far, Far::Past(_)) {
+            self.far = Far::Due(0, tokio::time::Instant::now());
+        }
+        self.call_again().await;
+    }
+
+    /// The same where it is due again.
+    pub(super) async fn call_again(&mut self) {
+        let Far::Due(tries, at) = self.far else { return };
+        let now = tokio::time::Instant::now();
+        if at > now {
+            return;
+        }
+        self.ability.version += 1;
+        let called = match sip_stack::offer::offer(&self.ability) {
+            Ok(text) => self.desk.sip.reinvite(self.call, text).await.is_ok(),
+            Err(_) => false,
+        };
+        // Another offer may be under way.
+        self.far = if called { Far::Called(tries) } else { Far::Due(tries, now + AGAIN / 4) };
+    }
+
+    /// Answers an offer of theirs with our own place; false when it is refused.
+    fn renegotiate(&mut self, offer: Option<&Sdp>) -> bool {
         self.ability.version += 1;
         let answer = match offer {
             None => match sip_stack::offer::offer(&self.ability) {
                 Ok(offer) => offer,
-                Err(refused) => return self.desk.sip.reject(self.call, refused),
+                Err(refused) => {
+                    self.desk.sip.reject(self.call, refused);
+                    return false;
+                }
             },
             Some(offer) => match sip_stack::offer::answer(offer, &self.ability) {
                 Ok((answer, plan)) => {
-                    self.control.update(self.reach.config(&plan));
+                    self.agree(plan);
+                    // Our own offers have one stream, and later ones may not have fewer (RFC 3264 §8).
+                    self.releases &= offer.media.len() == 1;
                     answer
                 }
-                Err(refused) => return self.desk.sip.reject(self.call, refused),
+                Err(refused) => {
+                    self.desk.sip.reject(self.call, refused);
+                    return false;
+                }
             },
         };
+        self.far = Far::Here;
         // Beside the call: whoever asks for the next step must be able to stop asking.
         let (sip, call) = (self.desk.sip.clone(), self.call);
         tokio::spawn(async move { sip.answer(call, answer).await });
+        true
     }
 }
 

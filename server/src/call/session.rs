@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_api::{Admission, DialRequest, Ended, Entry, Item, LiveEvent, NewCall, RecordingStage, RecordingState};
+use control_api::{
+    Admission, DialRequest, Ended, Entry, Heard, Item, LiveEvent, MediaTerms, NewCall, RecordingStage, RecordingState,
+    Release,
+};
 use domain::event::{Live, Name};
 use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
 use pipeline::agent::{AgentError, Library, Surroundings};
@@ -13,6 +16,7 @@ use pipeline::turn::Cause as TurnCause;
 use pipeline::voice_thread::{Echo, Prompt, Seat as VoiceSeat, Talk, Tap};
 use serde_json::{Map, Value, json};
 use sip_stack::{Ability, CallHandle, Cause, Event, Plan, Refusal, Uri};
+use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant as Deadline, sleep_until, timeout};
 use wire::media::Ports;
@@ -63,6 +67,8 @@ pub(super) struct Answered {
     pub(super) plan: Plan,
     pub(super) ability: Ability,
     pub(super) reach: leg::Reach,
+    /// What its trunk says of the media.
+    pub(super) media: MediaTerms,
     pub(super) talk: Talker,
     pub(super) events: UnboundedReceiver<Event>,
 }
@@ -108,7 +114,9 @@ pub(super) struct Session {
     /// How long nothing had come when the call was given up.
     silent_ms: u32,
     /// The other side has put us on hold.
-    held: bool,
+    pub(super) held: bool,
+    /// Who listens by the API.
+    pub(super) heard: Option<broadcast::WeakSender<Heard>>,
     /// Why the call ends once the agent has said its last words.
     pub(super) parting: Option<EndedReason>,
 }
@@ -148,6 +156,7 @@ impl Session {
             lasted_ms: None,
             silent_ms: 0,
             held: false,
+            heard: None,
             parting: None,
         };
         session.write(Entry::Created(Box::new(created)));
@@ -282,7 +291,7 @@ impl Session {
 
     /// The answered call, to its end.
     pub(super) async fn run(mut self, answered: Answered) {
-        let Answered { ports, plan, mut ability, reach, talk, mut events } = answered;
+        let Answered { ports, plan, ability, reach, media, talk, mut events } = answered;
         let answered_at = Instant::now();
         let answered_ms = leg::unix_ms();
         self.answered = Some((answered_ms, answered_at));
@@ -293,6 +302,7 @@ impl Session {
         let (recorded, recording) = self.open_recording();
         let tap = Shown::new(recorded);
         self.desk.set_heard(self.seat.id, tap.heard());
+        self.heard = Some(tap.heard().downgrade());
         let (ear, codec) = (Some(pipeline::agent::ear(&self.agent)), leg::codec_name(plan.codec));
         let mut data = Map::new();
         data.insert("codec".into(), codec.into());
@@ -308,7 +318,9 @@ impl Session {
         };
         self.status_with(Status::InProgress, Some(200), data);
         let ear = ear.filter(|_| self.agent.name != ECHO);
-        let mut grip = Grip::new(control, plan, reach, self.inbox.is_none());
+        // A recording hears what passes here.
+        let releases = media.release == Release::Allow && recording.is_none();
+        let mut grip = Grip::new(control, plan, (ability, reach), releases, self.inbox.is_none());
         self.desk.voice.seat(VoiceSeat {
             talk,
             line: Box::new(Rings::new(line)),
@@ -330,13 +342,13 @@ impl Session {
                     Some(Event::Transfer { status, over, .. }) => if let Some(reason) = self.referred(status, over, &mut grip).await {
                         break (reason, true);
                     },
-                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut ability, &mut grip).await,
-                    // Their answer to an offer that they asked us for, or that refreshed the session.
+                    Some(Event::Reinvite { sdp, .. }) => self.renegotiate(sdp.as_ref(), &mut grip).await,
+                    // Their answer to an offer of ours, or one that refreshed the session.
                     Some(Event::Established { sdp: Some(sdp), .. } | Event::Changed { sdp, .. }) => {
-                        if let Ok(plan) = sip_stack::offer::accept(&ability, &sdp) {
-                            self.agreed(plan, &mut grip);
-                        }
+                        self.answered_change(&sdp, &mut grip).await;
                     }
+                    Some(Event::Offered { sdp, .. }) => self.offered(sdp, &mut grip).await,
+                    Some(Event::ChangeRefused { status, .. }) => self.change_refused(status, &mut grip),
                     Some(Event::Info { digits, .. }) => self.keys_by_signalling(digits, &grip),
                     Some(Event::Refer { refer, .. }) => self.follow(*refer, &mut grip).await,
                     Some(_) => {}
@@ -356,6 +368,9 @@ impl Session {
                 done = self.toolbox.next() => self.tool_done(done),
                 turn = grip.next() => match turn {
                     Happens::Over(reason) => break (reason, true),
+                    Happens::Look => if let Some(reason) = self.look_at_media(&mut grip).await {
+                        break (reason, true);
+                    },
                     Happens::Transfer(step) => if let Some(reason) = self.transfer_step(step, &mut grip).await {
                         break (reason, true);
                     },
@@ -439,26 +454,31 @@ impl Session {
         self.write(Entry::Recording(self.recording_state(id, state, finished.as_ref())));
     }
 
-    async fn renegotiate(&mut self, offer: Option<&sip_stack::Sdp>, ability: &mut Ability, grip: &mut Grip) {
-        ability.version += 1;
+    async fn renegotiate(&mut self, offer: Option<&sip_stack::Sdp>, grip: &mut Grip) {
+        grip.ability.version += 1;
         let Some(offer) = offer else {
-            match sip_stack::offer::offer(ability) {
-                Ok(offer) => drop(self.desk.sip.answer(self.call, offer).await),
+            match sip_stack::offer::offer(&grip.ability) {
+                Ok(offer) => {
+                    let _ = self.desk.sip.answer(self.call, offer).await;
+                    self.came_home(grip, "reinvite").await;
+                }
                 Err(refused) => self.desk.sip.reject(self.call, refused),
             }
             return;
         };
-        match sip_stack::offer::answer(offer, ability) {
+        match sip_stack::offer::answer(offer, &grip.ability) {
             Ok((answer, plan)) => {
                 self.agreed(plan, grip);
                 let _ = self.desk.sip.answer(self.call, answer).await;
+                // We answer with a place of our own: what went past us goes here again.
+                self.came_home(grip, "reinvite").await;
             }
             Err(refused) => self.desk.sip.reject(self.call, refused),
         }
     }
 
     /// The media is elsewhere, or otherwise, from now on.
-    fn agreed(&mut self, plan: Plan, grip: &mut Grip) {
+    pub(super) fn agreed(&mut self, plan: Plan, grip: &mut Grip) {
         let held = !matches!(plan.direction, sip_stack::Direction::SendRecv);
         if std::mem::replace(&mut self.held, held) != held {
             let _ = self.orders.send(Order::Hold(held));

@@ -1,6 +1,5 @@
 //! What is asked of a call from outside: end, speak, press keys, hold, be silent.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use control_api::{Ask, AskRefused, Entry, Side, Via};
@@ -9,12 +8,13 @@ use domain::event::Name;
 use media_core::Dial;
 use pipeline::conversation::{Order, Say};
 use serde_json::json;
-use sip_stack::{Direction, Plan};
+use sip_stack::{Ability, Direction, Plan};
 use tokio::time::{Instant, sleep, sleep_until};
 use wire::media::{self, LegControl, Patch};
 
 use super::desk::Asked;
 use super::leg::Reach;
+use super::release::Course;
 use super::session::Session;
 use super::sounds;
 use super::transfer::{Step, Transfer};
@@ -28,8 +28,14 @@ const WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Grip {
     pub(super) control: LegControl,
     /// What was agreed on the line.
-    plan: Plan,
-    reach: Reach,
+    pub(super) plan: Plan,
+    /// What we describe ourselves with.
+    pub(super) ability: Ability,
+    pub(super) reach: Reach,
+    /// Whether the media goes past us, while somebody else has the caller.
+    pub(super) course: Course,
+    /// Sides that are silenced by the API: the caller, the agent.
+    pub(super) muted: [bool; 2],
     /// The other side has hung up, and the call goes on without it.
     pub(super) gone: bool,
     /// An agent talks, not a subject of measurements.
@@ -48,11 +54,31 @@ pub(super) enum Turn {
     Over(EndedReason),
     /// A transfer goes on.
     Transfer(Step),
+    /// It is time to look where the media goes.
+    Look,
 }
 
 impl Grip {
-    pub(super) fn new(control: LegControl, plan: Plan, reach: Reach, talks: bool) -> Self {
-        Self { control, plan, reach, gone: false, talks, holding: false, farewell: None, transfer: None }
+    pub(super) fn new(
+        control: LegControl,
+        plan: Plan,
+        (ability, reach): (Ability, Reach),
+        releases: bool,
+        talks: bool,
+    ) -> Self {
+        Self {
+            control,
+            plan,
+            ability,
+            reach,
+            course: Course::new(releases),
+            muted: [false; 2],
+            gone: false,
+            talks,
+            holding: false,
+            farewell: None,
+            transfer: None,
+        }
     }
 
     /// Something else was agreed on the line.
@@ -63,21 +89,25 @@ impl Grip {
 
     /// Nothing is sent to the other side any more, and nothing is expected of it.
     pub(super) fn leave_line(&self) {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let direction = Direction::SendOnly;
-        let plan = Plan { remote: nowhere, remote_rtcp: nowhere, direction, ..self.plan.clone() };
-        self.control.update(self.reach.config(&plan));
+        self.control.update(self.reach.nowhere(&self.plan, Direction::SendOnly));
     }
 
     /// Waits for what happens by itself. Nothing is lost when the wait is given up.
     pub(super) async fn next(&mut self) -> Turn {
-        match (&mut self.transfer, self.farewell) {
-            (Some(transfer), _) => Turn::Transfer(transfer.next().await),
-            (None, Some((until, reason))) => {
-                sleep_until(until).await;
-                Turn::Over(reason)
+        let (look, farewell) = (self.course.due(), self.farewell);
+        let turn = async {
+            match (&mut self.transfer, farewell) {
+                (Some(transfer), _) => Turn::Transfer(transfer.next().await),
+                (None, Some((until, reason))) => {
+                    sleep_until(until).await;
+                    Turn::Over(reason)
+                }
+                (None, None) => std::future::pending().await,
             }
-            (None, None) => std::future::pending().await,
+        };
+        tokio::select! {
+            turn = turn => turn,
+            () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => Turn::Look,
         }
     }
 }
@@ -126,7 +156,7 @@ impl Session {
         match ask {
             Ask::End { .. } => {}
             Ask::Transfer(order) => return self.hand_over(*order, None, grip).await,
-            Ask::TakeBack => return self.take_back(grip),
+            Ask::TakeBack => return self.take_back(grip).await,
             Ask::Hold { .. } if grip.transfer.is_some() => return Err(AskRefused::TransferInProgress),
             Ask::Say { .. } | Ask::Instruct { .. } if !grip.talks => return Err(AskRefused::NotActive),
             Ask::Say { id, text, now, interruptible } => {
@@ -141,17 +171,21 @@ impl Session {
             Ask::Press { digits, tone_ms, gap_ms, via: Via::Info } => self.press_by_info(digits, tone_ms, gap_ms),
             Ask::Press { digits, tone_ms, gap_ms, via } => {
                 let in_band = via == Via::InBand;
-                grip.control.press(Dial { digits: digits.into_bytes(), tone_ms, gap_ms, in_band });
+                self.press_here(Dial { digits: digits.into_bytes(), tone_ms, gap_ms, in_band }, grip).await;
             }
             Ask::Hold { on: true, music } if !grip.holding => self.put_on_hold(music, grip),
             Ask::Hold { on: false, .. } => self.come_back(grip),
             Ask::Hold { .. } => {}
             Ask::Mute { who, on } => {
-                let side = match who {
-                    Side::Caller => media::Side::Caller,
-                    Side::Agent => media::Side::Agent,
+                let (side, at) = match who {
+                    Side::Caller => (media::Side::Caller, 0),
+                    Side::Agent => (media::Side::Agent, 1),
                 };
+                grip.muted[at] = on;
                 grip.control.mute(side, on);
+                if on {
+                    self.fetch_media(grip, "mute").await;
+                }
             }
         }
         Ok(())

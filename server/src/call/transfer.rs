@@ -49,7 +49,7 @@ pub(super) struct Transfer {
     bridged_at: Option<Instant>,
     /// The other side asked for it: nobody waits on this line.
     by_them: bool,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 /// A tool call that a transfer answers.
@@ -59,7 +59,7 @@ pub(super) struct ToolCall {
     pub(super) began: Instant,
 }
 
-enum Stage {
+pub(super) enum Stage {
     Dialling(Dialling),
     /// They are told what it is about; the caller hears music.
     Telling(Box<Party>, Instant),
@@ -90,6 +90,19 @@ impl Transfer {
             Stage::Telling(party, until) => until_then(Some(party), *until).await,
             Stage::Referring { party, until, .. } => until_then(party.as_deref_mut(), *until).await,
         }
+    }
+
+    /// Whom the caller is joined to.
+    pub(super) fn joined(&mut self) -> Option<&mut Party> {
+        match &mut self.stage {
+            Stage::Bridged(party) => Some(party),
+            _ => None,
+        }
+    }
+
+    /// Its id, for events.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// The other side passes us on: its hanging up is not the end.
@@ -340,8 +353,14 @@ impl Session {
                 None
             }
             Step::Progress(Progress::Failed(status, why)) => self.failed(transfer, status, why, grip),
+            Step::Party(PartyStep::Media(change)) => {
+                grip.transfer = Some(transfer);
+                self.party_media(change, grip).await;
+                None
+            }
             Step::Party(PartyStep::Keys(digits)) => {
                 match transfer.stage {
+                    Stage::Bridged(_) if grip.course.is_past() => self.pass_by_info(self.call, digits),
                     Stage::Bridged(_) => grip.control.press(media_core::Dial::plain(digits.into_bytes())),
                     Stage::Passed(_) => drop(self.orders.send(Order::Keys(digits))),
                     _ => {}
@@ -509,6 +528,7 @@ impl Session {
         transfer.bridged_at = Some(Instant::now());
         self.tell_transfer(&transfer, Name::TransferBridged, None, None);
         self.answer_tool(&mut transfer, true, "the caller has been connected");
+        grip.course.joined(party.releases);
         transfer.stage = Stage::Bridged(party);
         grip.transfer = Some(transfer);
     }
@@ -613,13 +633,17 @@ impl Session {
     /// Keys that the caller pressed by INFO; whoever the caller is joined to gets them, too.
     pub(super) fn keys_by_signalling(&self, digits: String, grip: &Grip) {
         if let Some(Transfer { stage: Stage::Bridged(party), .. }) = &grip.transfer {
-            party.control.press(media_core::Dial::plain(digits.clone().into_bytes()));
+            if grip.course.is_past() {
+                self.pass_by_info(party.call, digits.clone());
+            } else {
+                party.control.press(media_core::Dial::plain(digits.clone().into_bytes()));
+            }
         }
         let _ = self.orders.send(Order::Keys(digits));
     }
 
     /// Ends a transfer from outside; the agent goes on.
-    pub(super) fn take_back(&mut self, grip: &mut Grip) -> Result<(), AskRefused> {
+    pub(super) async fn take_back(&mut self, grip: &mut Grip) -> Result<(), AskRefused> {
         let Some(mut transfer) = grip.transfer.take() else { return Err(AskRefused::NoTransfer) };
         if transfer.is_taken_over() || transfer.by_them {
             grip.transfer = Some(transfer);
@@ -629,6 +653,7 @@ impl Session {
         let name = if transfer.bridged_at.is_some() { Name::TransferCompleted } else { Name::TransferFailed };
         self.tell_transfer(&transfer, name, None, Some("taken_back"));
         self.resume(grip);
+        self.fetch_media(grip, "taken_back").await;
         let text = "The transfer was called off; the caller is with you again.".to_owned();
         if !self.answer_tool(&mut transfer, false, &text) {
             self.tell_agent(text, "I am back with you.");
