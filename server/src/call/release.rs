@@ -164,8 +164,9 @@ impl Session {
         // With one stream only: our own offers, by which it comes back, have no more.
         let wanted =
             matches!(grip.course.caller, Caller::Asked) && sdp.media.len() == 1 && self.needs_media(grip).is_none();
-        let passed = match (grip.party(), relay::place(&sdp)) {
-            (Some(party), Some(place)) if wanted && party.reach.permits(place.ip()) => party.pass_on(&sdp).await,
+        let place = relay::place(&sdp).filter(|place| wanted && is_same_host(*place, &grip.plan));
+        let passed = match (grip.party(), place) {
+            (Some(party), Some(place)) if party.reach.permits(place.ip()) => party.pass_on(&sdp).await,
             _ => false,
         };
         grip.course.caller = Caller::Offers(Box::new(sdp), Instant::now() + PATIENCE);
@@ -208,7 +209,9 @@ impl Session {
 
     /// The other side has taken the caller's offer: its answer makes the way free.
     async fn join(&mut self, answer: &Sdp, grip: &mut Grip) {
-        let text = match (&grip.course.caller, relay::place(answer)) {
+        let known = |party: &mut Party| relay::place(answer).filter(|place| is_same_host(*place, &party.plan));
+        let place = grip.party().and_then(known);
+        let text = match (&grip.course.caller, place) {
             (Caller::Offers(asked, _), Some(place)) if grip.reach.permits(place.ip()) => {
                 grip.ability.version += 1;
                 relay::answer(asked, answer, &grip.ability).zip(relay::place(asked))
@@ -357,6 +360,11 @@ impl Session {
             }
         });
     }
+}
+
+/// Nobody is told to send where only a description points, be it to a third party: the host is the one that media came from so far.
+fn is_same_host(place: SocketAddr, plan: &Plan) -> bool {
+    place.ip() == plan.remote.ip()
 }
 
 /// Both sides send, and nothing is encrypted with keys that only we have.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use sip_stack::message::{Name, Printer};
-use sip_stack::offer::{self, Ability, Codec, Keying, Keys, Srtp};
+use sip_stack::offer::{self, Ability, Codec, Keying, Keys, Srtp, relay};
 use sip_stack::sdp::crypto::{Crypto, Secret, Suite};
 use sip_stack::sdp::dtls::{Fingerprint, Hash};
 use sip_stack::stream::Framer;
@@ -99,6 +99,18 @@ pub fn sdp(bytes: &[u8]) {
             assert!(!wanted.is_required() || plan.keys != Keys::Plain, "no plain call where keys are required");
         }
         let _ = offer::accept(&able, &sdp);
+    }
+    if let Some(text) = relay::offer(&sdp, &ability()) {
+        let passed = Sdp::parse(text.as_bytes()).expect("our own offer");
+        assert_eq!(
+            (passed.media.len(), relay::place(&passed)),
+            (1, relay::place(&sdp)),
+            "a place is passed on as it is"
+        );
+        if let Some(text) = relay::answer(&sdp, &passed, &ability()) {
+            let ours = Sdp::parse(text.as_bytes()).expect("our own answer");
+            assert_eq!(ours.media.len(), sdp.media.len());
+        }
     }
     if let Ok((answer, plan)) = offer::answer(&sdp, &ability()) {
         let ours = Sdp::parse(answer.as_bytes()).expect("our own answer");

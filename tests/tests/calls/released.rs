@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Sidetone, Sip, header, request, rtp_header};
 use tokio::net::UdpSocket;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 const NUMBER: &str = "+12125550155";
 const FRAME: [u8; 160] = [0xff; 160];
@@ -23,7 +23,6 @@ struct Telephone {
     contact: String,
     version: u32,
     seen: u32,
-    cseq: u32,
     /// Where the other side of its media is.
     to: SocketAddr,
 }
@@ -48,7 +47,6 @@ impl Telephone {
             contact: text(),
             version: 0,
             seen: 0,
-            cseq: 1,
             to: server,
         }
     }
@@ -140,11 +138,8 @@ impl Telephone {
     async fn speak(&self) -> Vec<SocketAddr> {
         let mut buffer = [0; 2048];
         // What is on its way already.
-        while timeout(Duration::from_millis(60), self.rtp.recv_from(&mut buffer)).await.is_ok_and(|got| got.is_ok()) {
-            if self.rtp.try_recv_from(&mut buffer).is_err() {
-                break;
-            }
-        }
+        let until = Instant::now() + Duration::from_millis(200);
+        while timeout_at(until, self.rtp.recv_from(&mut buffer)).await.is_ok() {}
         let mut from = Vec::new();
         for n in 0..25 {
             let packet = [&rtp_header(n, 0, 7)[..], &FRAME].concat();
@@ -156,6 +151,20 @@ impl Telephone {
         }
         from
     }
+}
+
+/// Both are offered the server's own place, and take it.
+async fn bridge_returns(caller: &mut Telephone, target: &mut Telephone) {
+    tokio::join!(
+        async {
+            let offered = caller.invited().await;
+            caller.accept(&offered, "sendrecv").await;
+        },
+        async {
+            let offered = target.invited().await;
+            target.accept(&offered, "sendrecv").await;
+        }
+    );
 }
 
 struct Bridge {
@@ -181,7 +190,14 @@ async fn bridge(release: &str) -> Bridge {
     server.api.put(&path, "application/json", &json!({"agent_id": agent["id"]}).to_string()).await;
 
     caller.call(&server.uri(NUMBER)).await;
-    let call = server.api.calls().await.remove(0)["id"].as_str().unwrap().to_owned();
+    let user = caller.local.trim_start_matches("<sip:").split('@').next().unwrap().to_owned();
+    let call = loop {
+        // The row is written beside the call.
+        if let Some(call) = server.api.call_from(&user).await {
+            break call["id"].as_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     server.api.until(&call, |call| call["status"] == "in_progress").await;
     server.api.post(&format!("calls/{call}/transfer"), &json!({"to": "+14155550100"})).await;
     let invite = target.invited().await;
@@ -218,17 +234,7 @@ impl Bridge {
     }
 
     async fn returned(&mut self) {
-        let (caller, target) = (&mut self.caller, &mut self.target);
-        tokio::join!(
-            async {
-                let offered = caller.invited().await;
-                caller.accept(&offered, "sendrecv").await;
-            },
-            async {
-                let offered = target.invited().await;
-                target.accept(&offered, "sendrecv").await;
-            }
-        );
+        bridge_returns(&mut self.caller, &mut self.target).await;
     }
 
     async fn reasons(&self) -> Vec<Value> {
@@ -349,8 +355,45 @@ async fn a_side_that_changes_its_media_has_both_send_here() {
     bridge.server.api.told(&bridge.call, "call.media.returned").await;
     assert_eq!(bridge.reasons().await, [json!("reinvite")]);
     assert!(!bridge.is_direct().await);
-    let path = format!("calls/{}/end", bridge.call);
-    bridge.server.api.post(&path, &json!({})).await;
+    // Some seconds later they have it for themselves again, and the target hangs up.
+    bridge.released().await;
+    assert!(bridge.is_direct().await);
+    let bye = bridge.target.within("BYE", 70, "");
+    assert!(bridge.target.sip.ask(&bye).await.starts_with("SIP/2.0 200"));
+    let bye = bridge.caller.sip.request("BYE").await;
+    bridge.caller.sip.answer(&bye, "200 OK", "").await;
+    bridge.ended("transferred").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_that_meets_one_of_the_target_is_made_again_and_one_to_a_third_place_is_not_passed_on() {
+    let mut bridge = bridge("allow").await;
+    let asked = bridge.caller.invited().await;
+    let (target, caller) = (&mut bridge.target, &mut bridge.caller);
+    let (_, ack) = tokio::join!(
+        async {
+            let offered = target.invited().await;
+            target.sip.answer(&offered, "491 Request Pending", "").await;
+            let offered = target.invited().await;
+            target.accept(&offered, "sendrecv").await
+        },
+        caller.accept(&asked, "sendrecv")
+    );
+    assert_eq!(place(&ack), bridge.target.media());
+    assert!(bridge.is_direct().await);
+    // Muted, it comes back; asked again after that, the caller names a place where it has never been.
+    let path = format!("calls/{}/mute", bridge.call);
+    let (on, off) = (json!({"who": "caller", "on": true}), json!({"who": "caller", "on": false}));
+    tokio::join!(bridge_returns(&mut bridge.caller, &mut bridge.target), bridge.server.api.post(&path, &on));
+    bridge.server.api.told(&bridge.call, "call.media.returned").await;
+    assert_eq!(bridge.reasons().await, [json!("mute")]);
+    bridge.server.api.post(&path, &off).await;
+    let asked = bridge.caller.invited().await;
+    let (home, elsewhere) = (bridge.caller.media(), IpAddr::from([127, 0, 7, 2]));
+    bridge.caller.rtp = UdpSocket::bind((elsewhere, home.port())).await.unwrap();
+    let ack = bridge.caller.accept(&asked, "sendrecv").await;
+    assert_ne!(place(&ack), bridge.target.media(), "the answer is the server's own place");
+    bridge.server.api.post(&format!("calls/{}/end", bridge.call), &json!({})).await;
     bridge.ended("api_ended").await;
 }
 
