@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn a_tenant_chooses_and_the_rest_is_the_default() {
-        assert_eq!(kept("{}"), Kept::default());
+        assert_eq!(kept("{}"), tenants::Retention::default());
         let own = kept(r#"{"retention":{"event_days":7,"recording_days":0},"mask":true}"#);
-        assert_eq!(own, Kept { event_days: 7, ..Kept::default() });
+        assert_eq!(own, tenants::Retention { event_days: 7, recording_days: 0, ..Default::default() });
     }
 }
