@@ -141,9 +141,9 @@ pub enum Cause {
     Bye,
     /// The caller gave up before an answer.
     Cancel,
-    /// Refused with this status, by the peer or by [`crate::Endpoint::reject`].
+    /// Refused with this status, by the peer or by [`crate::Endpoint::reject`]; 503 if there was no connection to get an answer by.
     Rejected(u16),
-    /// Nobody answered in time, or the connection broke before an answer.
+    /// Nobody answered in time.
     Timeout,
     /// We answered and no ACK came for 64·T1.
     NoAck,

@@ -121,7 +121,7 @@ async fn calls_over_a_path_share_one_connection_that_is_made_when_it_is_needed()
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let path = caller.path(Transport::Tcp, closed).await.unwrap();
     caller.place(Outgoing { flow: path, ..outgoing(Transport::Tcp, closed) }, |_| ()).await.unwrap();
-    assert!(matches!(next(&mut to_caller).await, Event::Ended { cause: Cause::Timeout, .. }));
+    assert!(matches!(next(&mut to_caller).await, Event::Ended { cause: Cause::Rejected(503), .. }));
 }
 
 #[tokio::test]

@@ -245,7 +245,7 @@ impl Endpoint {
             self.clients.iter().filter(|(_, client)| flow.answers(&client.flow)).map(|(id, _)| *id).collect();
         clients.sort_unstable();
         for id in clients {
-            self.lose_client(now, id);
+            self.lose_client(now, id, 503);
         }
         let mut servers: Vec<u64> =
             self.servers.iter().filter(|(_, server)| server.flow == flow).map(|(id, _)| *id).collect();
@@ -284,7 +284,7 @@ impl Endpoint {
                     match client.handle_timer(&mut self.out, timer) {
                         Fate::Lives => {}
                         Fate::Done => self.close_client(id),
-                        Fate::TimedOut => self.lose_client(now, id),
+                        Fate::TimedOut => self.lose_client(now, id, 408),
                     }
                 }
                 Owner::Call(id) => self.handle_call_timer(now, id, timer),
@@ -551,8 +551,8 @@ impl Endpoint {
         self.out.timers.stop_each(Owner::Client(id), &all);
     }
 
-    /// No answer, or no connection to get one by (RFC 3261 §8.1.3.1).
-    fn lose_client(&mut self, now: Instant, id: u64) {
+    /// No answer, which counts as 408, or no connection to get one by, which counts as 503 (RFC 3261 §8.1.3.1).
+    fn lose_client(&mut self, now: Instant, id: u64, status: u16) {
         let Some(client) = self.clients.get(&id) else { return };
         let (call, errand, calling) = (client.call, client.errand, client.is_unheard());
         let done = client.is_done();
@@ -565,6 +565,7 @@ impl Endpoint {
         }
         match errand {
             Errand::Register(binding) => self.handle_register_answer(now, binding, id, None),
+            // A peer tells by its status whether it answered at all.
             Errand::Ping(peer) => self.handle_ping_answer(now, peer, 408),
             _ => {}
         }
@@ -575,14 +576,14 @@ impl Endpoint {
                 let told = outgoing.given_up;
                 self.forget(call);
                 if !told {
-                    self.tell_end(call, Cause::Timeout);
+                    self.tell_end(call, if status == 408 { Cause::Timeout } else { Cause::Rejected(status) });
                 }
             }
             Some(Call::Leaving(_)) if errand == Errand::Bye => {
                 self.forget(call);
             }
             Some(Call::Live(_)) if matches!(errand, Errand::Reinvite | Errand::Update) => self.lost(now, call),
-            Some(Call::Live(_)) if errand == Errand::Refer => self.handle_refer_answer(now, call, 408),
+            Some(Call::Live(_)) if errand == Errand::Refer => self.handle_refer_answer(now, call, status),
             _ => {}
         }
     }

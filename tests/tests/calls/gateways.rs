@@ -146,7 +146,7 @@ async fn a_gateway_with_an_expired_certificate_takes_no_calls_and_the_trunk_says
     let order = json!({"to": "+14155550100", "from": "+12125550123", "agent_id": "receptionist", "trunk_id": trunk});
     let placed = server.api.post("calls", &order).await;
     let call = server.api.until(placed["id"].as_str().unwrap(), |call| call["ended_at"].is_string()).await;
-    assert!(call["answered_at"].is_null() && call["status"] == "no_answer", "{call:#}");
+    assert!(call["answered_at"].is_null() && call["ended_reason"] == "unreachable", "{call:#}");
     assert!(gate.api.calls().await.is_empty(), "nothing was said to who is not believed");
 
     // Replaced, and read again at SIGHUP: the next try is answered.
