@@ -78,9 +78,14 @@ impl Course {
         self.look = self.both.then(|| Instant::now() + SETTLE);
     }
 
-    /// Media goes past us.
-    pub(super) fn is_past(&self) -> bool {
+    /// Media goes past us, and nobody has asked for it.
+    fn is_past(&self) -> bool {
         matches!(self.caller, Caller::Past(_))
+    }
+
+    /// What is sent from here does not reach the caller.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self.caller, Caller::Past(_) | Caller::Due(..) | Caller::Called(_))
     }
 
     /// When it is to be looked at next.

@@ -360,7 +360,7 @@ impl Session {
             }
             Step::Party(PartyStep::Keys(digits)) => {
                 match transfer.stage {
-                    Stage::Bridged(_) if grip.course.is_past() => self.pass_by_info(self.call, digits),
+                    Stage::Bridged(_) if grip.course.is_elsewhere() => self.pass_by_info(self.call, digits),
                     Stage::Bridged(_) => grip.control.press(media_core::Dial::plain(digits.into_bytes())),
                     Stage::Passed(_) => drop(self.orders.send(Order::Keys(digits))),
                     _ => {}
@@ -633,7 +633,7 @@ impl Session {
     /// Keys that the caller pressed by INFO; whoever the caller is joined to gets them, too.
     pub(super) fn keys_by_signalling(&self, digits: String, grip: &Grip) {
         if let Some(Transfer { stage: Stage::Bridged(party), .. }) = &grip.transfer {
-            if grip.course.is_past() {
+            if party.far != party::Far::Here {
                 self.pass_by_info(party.call, digits.clone());
             } else {
                 party.control.press(media_core::Dial::plain(digits.clone().into_bytes()));

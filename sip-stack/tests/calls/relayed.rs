@@ -69,7 +69,8 @@ fn talking(world: &mut World) -> (CallHandle, CallHandle) {
     let (answer, _) = offer::answer(invite.sdp.as_ref().unwrap(), &ability(5000)).unwrap();
     world.peers[1].1.answer(world.now, theirs, answer).unwrap();
     world.run_for(ms(100));
-    (world.take_events(0), world.take_events(1));
+    world.take_events(0);
+    world.take_events(1);
     (ours, theirs)
 }
 

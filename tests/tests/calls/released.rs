@@ -258,6 +258,13 @@ async fn two_legs_send_to_each_other_and_a_caller_who_is_taken_back_sends_here_a
     let told = bridge.server.api.told(&bridge.call, "call.media.released").await;
     assert!(told["data"]["transfer_id"].is_string());
     assert!(bridge.is_direct().await);
+    // Keys by signalling go on by signalling.
+    let info = bridge.caller.within("INFO", 40, "Signal=5\r\nDuration=100\r\n");
+    let info = info.replace("application/sdp", "application/dtmf-relay");
+    assert!(bridge.caller.sip.ask(&info).await.starts_with("SIP/2.0 200"));
+    let info = bridge.target.sip.request("INFO").await;
+    assert!(info.contains("Signal=5"), "{info}");
+    bridge.target.sip.answer(&info, "200 OK", "").await;
     // Nothing comes here for longer than a caller may be silent, and nobody is given up for it.
     tokio::time::sleep(Duration::from_secs(32)).await;
     assert!(bridge.is_direct().await);
