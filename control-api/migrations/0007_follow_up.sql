@@ -121,7 +121,7 @@ CREATE TABLE topic_rollup (
 CREATE TABLE files (
     id TEXT PRIMARY KEY,
     tenant_id TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('export','report','invoice','pcap','preview')),
+    kind TEXT NOT NULL CHECK (kind IN ('export','report','invoice','pcap','preview','bill')),
     state TEXT NOT NULL CHECK (state IN ('queued','ready','failed','expired')),
     locator TEXT,
     content_type TEXT NOT NULL,

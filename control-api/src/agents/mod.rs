@@ -7,7 +7,6 @@ mod document;
 pub(crate) mod edit;
 pub(crate) mod http_tool;
 pub(crate) mod knowledge;
-mod multipart;
 pub(crate) mod routes;
 pub(crate) mod rows;
 mod schema;

@@ -1,12 +1,15 @@
-//! Files that are made on request and fetched by a signed link: exports and reports. They lie in one folder and go after seven days.
+//! Files that are made on request and fetched by a signed link: exports and reports; and bills that are sent here. They lie in one folder
+//! and go when their days are over.
 
 pub(crate) mod csv;
 pub(crate) mod export;
 mod exporter;
 mod rows;
+mod sent;
 
 pub use exporter::Exporter;
 pub(crate) use rows::{FileRow, order};
+pub(crate) use sent::Sent;
 
 use std::path::PathBuf;
 

@@ -15,6 +15,7 @@ pub(crate) mod etag;
 mod idempotency;
 pub(crate) mod ids;
 pub(crate) mod list;
+pub(crate) mod multipart;
 pub(crate) mod query;
 mod rate;
 mod routes;
@@ -216,8 +217,14 @@ fn documented() -> OpenApiRouter<State> {
         .routes(routes!(routes::analysis::analyze))
         .routes(routes!(routes::exports::calls))
         .routes(routes!(routes::exports::leads))
-        .routes(routes!(routes::exports::file))
-        .routes(routes!(routes::exports::content))
+        .routes(routes!(routes::files::file))
+        .routes(routes!(routes::files::content))
+        .merge(
+            // A file is larger than any other body.
+            OpenApiRouter::new()
+                .routes(routes!(routes::files::upload))
+                .layer(DefaultBodyLimit::max(routes::files::BODY_LIMIT)),
+        )
         .routes(routes!(routes::stats::stats))
         .routes(routes!(routes::analytics::overview))
         .routes(routes!(routes::analytics::calls))

@@ -371,6 +371,18 @@ impl Client {
         Self { router: router(app), board, key: KEY.into() }
     }
 
+    /// A file as `multipart/form-data`.
+    pub(crate) async fn upload(&self, path: &str, file: &str, kind: &str, content: &[u8]) -> Answer {
+        let mut body = format!(
+            "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{file}\"\r\nContent-Type: {kind}\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n--XX--\r\n");
+        let request = self.request("POST", path).header("content-type", "multipart/form-data; boundary=XX");
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

@@ -1,25 +1,13 @@
 //! What agents know, with which engines and voices they talk.
 
-use axum::body::Body;
 use serde_json::json;
 
 use crate::{
     agents::{become_another_tenant, made},
     db::on_both,
-    fake::{Answer, Client},
+    fake::Client,
     invariants,
 };
-
-async fn upload(client: &Client, path: &str, file: &str, kind: &str, content: &[u8]) -> Answer {
-    let mut body = format!(
-        "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{file}\"\r\nContent-Type: {kind}\r\n\r\n"
-    )
-    .into_bytes();
-    body.extend_from_slice(content);
-    body.extend_from_slice(b"\r\n--XX--\r\n");
-    let request = client.request("POST", path).header("content-type", "multipart/form-data; boundary=XX");
-    client.send(request.body(Body::from(body)).unwrap()).await
-}
 
 on_both! {
     async fn a_text_answers_questions_until_it_is_forgotten(db) {
@@ -51,10 +39,10 @@ on_both! {
         let client = Client::new(&db);
         let (agent, _) = made(&client, json!({"name": "Desk"})).await;
         let path = format!("{agent}/knowledge");
-        let table = upload(&client, &path, "prices.csv", "application/octet-stream", b"service,price\nCut,30\n").await;
+        let table = client.upload(&path, "prices.csv", "application/octet-stream", b"service,price\nCut,30\n").await;
         assert_eq!((table.status.as_u16(), table.json()["kind"].as_str()), (202, Some("csv")), "{}", table.text());
         let large = "We sell apples. ".repeat(200_000);
-        assert_eq!(upload(&client, &path, "large.txt", "text/plain", large.as_bytes()).await.status, 202);
+        assert_eq!(client.upload(&path, "large.txt", "text/plain", large.as_bytes()).await.status, 202);
         let found = client.post(&format!("{path}/search"), json!({"query": "price of a cut", "top_k": 1})).await.json();
         assert_eq!(found["data"][0]["text"], "service: Cut; price: 30");
         for (file, kind, content, expected) in [
@@ -63,11 +51,11 @@ on_both! {
             ("a.txt", "text/plain", b" ", (400, "validation_failed")),
             ("a.txt", "text/plain", &[0xff, 0xfe], (400, "validation_failed")),
         ] {
-            let (status, code, field) = upload(&client, &path, file, kind, content).await.error();
+            let (status, code, field) = client.upload(&path, file, kind, content).await.error();
             assert_eq!((status, code.as_str(), field.as_deref()), (expected.0, expected.1, Some("file")), "{file}");
         }
         let huge = vec![b'x'; 11 << 20];
-        assert_eq!(upload(&client, &path, "huge.txt", "text/plain", &huge).await.error().0, 413);
+        assert_eq!(client.upload(&path, "huge.txt", "text/plain", &huge).await.error().0, 413);
         assert_eq!(client.post(&path, json!({"title": "", "text": "x"})).await.error().2.as_deref(), Some("title"));
     }
 

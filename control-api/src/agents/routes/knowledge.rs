@@ -15,7 +15,6 @@ use crate::{
     agents::{
         edit,
         knowledge::{self, Added, Document, text::Kind},
-        multipart,
     },
     audit,
     http::{
@@ -25,6 +24,7 @@ use crate::{
         error::{ApiError, ErrorEnvelope},
         ids::Id,
         list::List,
+        multipart,
         query::{NoParameters, Query},
     },
     net::{self, UrlRefused},

@@ -1,15 +1,14 @@
-//! Exports, and the files they become.
+//! Exports: at once, or as files.
 
 use axum::{
     Json,
     body::Body,
     extract::State as Extract,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use domain::FileId;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use sqlx::Row as _;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -17,23 +16,19 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{calls::ListQuery, leads::check_filter};
 use crate::{
-    archive::Media,
     audit,
     files::{
-        self, FileRow,
+        self,
         export::{self, CALL_COLUMNS, Export, Format, INCLUDES, What},
     },
     http::{
         State,
         actor::Actor,
         body,
-        download::{self, LINK_MS, SignedQuery, Target, no_media},
         error::{ApiError, ErrorEnvelope},
-        ids::Id,
         query::{self, NoParameters, Query},
     },
     leads::rows::LeadFilter,
-    time::{now_ms, rfc3339},
 };
 
 /// Leads that are streamed at once; more become a file.
@@ -166,82 +161,4 @@ pub(crate) async fn leads(
     let name = format!("attachment; filename=\"leads.{}\"", format.extension());
     Ok(([(header::CONTENT_TYPE, format.content_type().to_owned()), (header::CONTENT_DISPOSITION, name)], body)
         .into_response())
-}
-
-/// A file that was ordered.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct FileView {
-    id: String,
-    /// `queued`, `ready`, `failed` or `expired`.
-    state: String,
-    /// Good for 15 minutes, without further credential.
-    url: Option<String>,
-    /// When the file goes.
-    expires_at: String,
-    bytes: Option<i64>,
-}
-
-/// How far a file is, and where to fetch it.
-#[utoipa::path(get, path = "/api/v1/files/{id}", tag = "records", operation_id = "getFile",
-    params(("id" = String, Path, description = "The file")), security(("bearer" = []), ("api_key" = [])),
-    responses((status = 200, body = FileView), (status = 401, body = ErrorEnvelope), (status = 404, body = ErrorEnvelope)))]
-pub(crate) async fn file(
-    Extract(state): Extract<State>,
-    actor: Actor,
-    Id(id): Id<FileId>,
-    Query(NoParameters {}): Query<NoParameters>,
-) -> Result<Json<FileView>, ApiError> {
-    let row = state.app.store.file(&id.to_string()).await?.filter(|row| row.tenant == actor.tenant);
-    let row = row.ok_or_else(ApiError::not_found)?;
-    // A file shows what its kind shows elsewhere.
-    actor.needs(if row.request["what"] == "leads" {
-        "leads:read"
-    } else if row.kind == "report" {
-        "analytics:read"
-    } else {
-        "calls:export"
-    })?;
-    let gone = row.expires_at < now_ms();
-    let url = match (&row.locator, row.state.as_str()) {
-        (Some(_), "ready") if !gone => {
-            let expires = now_ms() + LINK_MS;
-            let tenant = row.tenant.to_string();
-            let signature = target(&row, &tenant).sign(&state, expires).await?;
-            Some(format!("/api/v1/files/{id}/content?expires={expires}&signature={signature}"))
-        }
-        _ => None,
-    };
-    Ok(Json(FileView {
-        id: row.id,
-        state: if gone { "expired".into() } else { row.state },
-        url,
-        expires_at: rfc3339(row.expires_at),
-        bytes: row.bytes,
-    }))
-}
-
-/// The bytes behind a signed link; no other credential is needed.
-#[utoipa::path(get, path = "/api/v1/files/{id}/content", tag = "records", operation_id = "downloadFile",
-    params(("id" = String, Path, description = "The file"), SignedQuery),
-    responses((status = 200, body = Vec<u8>), (status = 206, description = "a part, with Range"), (status = 403, body = ErrorEnvelope),
-        (status = 404, body = ErrorEnvelope), (status = 410, body = ErrorEnvelope)))]
-pub(crate) async fn content(
-    Extract(state): Extract<State>,
-    Id(id): Id<FileId>,
-    Query(query): Query<SignedQuery>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let row = state.app.store.file(&id.to_string()).await?.ok_or_else(download::refused)?;
-    let tenant = row.tenant.to_string();
-    target(&row, &tenant).check(&state, &query).await?;
-    if row.expires_at < now_ms() {
-        return Err(ApiError::new(StatusCode::GONE, "gone", "the file is past its seven days"));
-    }
-    let target = target(&row, &tenant);
-    let media = Media::file(&state.app.settings.files.dir, row.locator.as_deref().unwrap_or_default()).await;
-    download::send(media.map_err(|fault| no_media(&target, fault))?, &target, &row.content_type, &headers).await
-}
-
-fn target<'a>(row: &'a FileRow, tenant: &'a str) -> Target<'a> {
-    Target { kind: "file", tenant, id: &row.id, side: "" }
 }

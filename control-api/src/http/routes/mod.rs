@@ -11,6 +11,7 @@ pub(super) mod do_not_call;
 pub(super) mod docs;
 pub(super) mod events;
 pub(super) mod exports;
+pub(super) mod files;
 pub(super) mod keys;
 pub(super) mod later;
 pub(super) mod leads;

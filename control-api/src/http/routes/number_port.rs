@@ -81,7 +81,7 @@ pub(crate) struct NewPort {
     losing_carrier: Option<String>,
     /// The day that is asked for, `YYYY-MM-DD`; the losing carrier decides.
     foc_date: Option<String>,
-    /// A bill of the losing carrier, a file of the tenant of at most 10 MiB.
+    /// A bill of the losing carrier, sent by `POST files`.
     bill_file_id: Option<String>,
 }
 
@@ -290,11 +290,8 @@ fn taken(at: &[usize], e164s: &[E164]) -> ApiError {
 async fn bill(state: &State, actor: &Actor, file: &str, now: i64) -> Result<(), ApiError> {
     let row = state.app.store.file(file).await?.filter(|row| row.tenant == actor.tenant && row.expires_at > now);
     let row = row.ok_or_else(ApiError::not_found)?;
-    if row.state != "ready" {
-        return Err(ApiError::conflict("file_not_ready", "the file is not there yet").at("bill_file_id"));
-    }
-    if row.bytes > Some(10 << 20) {
-        return Err(ApiError::invalid("bill_file_id", "a bill has at most 10 MiB"));
+    if row.kind != "bill" || row.state != "ready" {
+        return Err(ApiError::invalid("bill_file_id", "not a bill; send one with POST files"));
     }
     Ok(())
 }

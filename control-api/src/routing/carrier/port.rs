@@ -26,9 +26,6 @@ use crate::{
     store::json_text,
 };
 
-/// A bill at most, bytes.
-const BILL_BYTES: i64 = 10 << 20;
-
 /// Brings numbers over.
 #[derive(Debug)]
 pub(crate) struct NumberPorts {
@@ -193,7 +190,7 @@ impl NumberPorts {
 
     /// A bill, or why it cannot be read now. None: it is past its days.
     async fn bill(&self, store: &Store, file: &str) -> Result<Result<Option<Bill>, String>, Fault> {
-        let row = store.file(file).await?.filter(|row| row.state == "ready" && row.bytes <= Some(BILL_BYTES));
+        let row = store.file(file).await?.filter(|row| row.state == "ready");
         let Some((row, locator)) = row.and_then(|row| row.locator.clone().map(|locator| (row, locator))) else {
             return Ok(Ok(None));
         };

@@ -10,6 +10,7 @@ use super::{
     shop::{Shop, balance, hurry, work},
 };
 use crate::{
+    agents::become_another_tenant,
     db::{Db, on_both},
     fake::Client,
     invariants,
@@ -345,22 +346,22 @@ on_both! {
         assert_eq!(taken.error(), (409, "number_taken".into(), Some("e164s[1]".into())));
         assert!(taken.text().contains("+13125550199") && !taken.text().contains(&other.to_string()), "{}", taken.text());
         assert_eq!(db.number("SELECT COUNT(*) FROM numbers WHERE e164 = '+13125550198'").await, 0);
-        // A bill is a file of one's own.
+        // A bill is a file of one's own, and nothing but a bill.
         let mut billed = form("telnyx", &["+13125550190"]);
         billed["bill_file_id"] = json!("0193481e-7a10-7000-8000-0000000000d1");
         assert_eq!(shop.client.post(&port, billed.clone()).await.error().0, 404);
-        let insert = "INSERT INTO files (id, tenant_id, kind, state, locator, content_type, bytes, created_at, expires_at)
-             VALUES ('0193481e-7a10-7000-8000-0000000000d1', $1, 'export', $2, 'bill.pdf', 'application/pdf', 9, 1, 9999999999999)";
-        sqlx::query(insert).bind(other.to_string()).bind("ready").execute(&db.raw).await.unwrap();
+        let export = shop.client.post("/api/v1/calls/export", json!({"format": "csv"})).await.json();
+        billed["bill_file_id"] = export["id"].clone();
+        assert_eq!(shop.client.post(&port, billed.clone()).await.error().2.as_deref(), Some("bill_file_id"));
+        let sent = shop.client.upload("/api/v1/files", "../bill.exe", "text/html", b"%PDF-bill").await;
+        assert_eq!((sent.status.as_u16(), &sent.json()["bytes"]), (201, &json!(9)), "{}", sent.text());
+        billed["bill_file_id"] = sent.json()["id"].clone();
+        db.run(&format!("UPDATE files SET tenant_id = '{other}' WHERE kind = 'bill'")).await;
         assert_eq!(shop.client.post(&port, billed.clone()).await.error().0, 404);
-        sqlx::query("UPDATE files SET tenant_id = $1, state = 'queued'").bind(db.tenant.to_string()).execute(&db.raw).await.unwrap();
-        assert_eq!(shop.client.post(&port, billed.clone()).await.error().1, "file_not_ready");
-        db.run("UPDATE files SET state = 'ready'").await;
-        std::fs::create_dir_all(db.folder.join("files")).unwrap();
-        std::fs::write(db.folder.join("files/bill.pdf"), b"%PDF-bill").unwrap();
+        db.run(&format!("UPDATE files SET tenant_id = '{}' WHERE kind = 'bill'", db.tenant)).await;
         let path = shop.client.post(&port, billed).await.header("location").to_owned();
         handed_in(&db, &path).await;
-        assert!(shop.telnyx.seen().iter().any(|seen| seen["document"] == "bill.pdf" && seen["base64"] == "JVBERi1iaWxs"));
+        assert!(shop.telnyx.seen().iter().any(|seen| seen["document"].as_str().is_some_and(|name| name.ends_with(".pdf")) && seen["base64"] == "JVBERi1iaWxs"));
         invariants::hold(&db).await;
     }
 
@@ -387,5 +388,28 @@ on_both! {
         until_state(&db, &shop, &path, "canceled").await;
         assert!(shop.telnyx.seen().iter().any(|seen| seen["port_action"] == "cancel"));
         invariants::hold(&db).await;
+    }
+
+    async fn a_bill_is_sent_here_seen_by_its_own_and_goes_in_its_time(db) {
+        let shop = Shop::open(&db, Knobs::default(), Knobs::default()).await;
+        let client = &shop.client;
+        let path = "/api/v1/files";
+        for (content, kind) in [(&b"\x89PNG\r\n\x1a\nx"[..], "image/png"), (&[0xff, 0xd8, 0xff, 0xe0][..], "image/jpeg"), (&b"%PDF-1.7"[..], "application/pdf")] {
+            let sent = client.upload(path, "bill", "application/octet-stream", content).await;
+            assert_eq!(sent.status, 201, "{}", sent.text());
+            let shown = client.get(sent.header("location")).await.json();
+            let fetched = client.get(shown["url"].as_str().unwrap()).await;
+            assert_eq!((fetched.header("content-type"), &fetched.bytes[..]), (kind, content));
+        }
+        let refused = async |content: &[u8]| client.upload(path, "bill.pdf", "application/pdf", content).await.error();
+        assert_eq!(refused(b"<html>").await, (415, "unsupported_media_type".into(), Some("file".into())));
+        assert_eq!(refused(&[]).await.0, 415);
+        assert_eq!(client.post(path, json!({"file": "x"})).await.error().0, 415);
+        let mut large = b"%PDF-".to_vec();
+        large.resize((10 << 20) + 1, 0);
+        assert_eq!(refused(&large).await.0, 413);
+        let id: String = sqlx::query_scalar("SELECT id FROM files LIMIT 1").fetch_one(&db.raw).await.unwrap();
+        become_another_tenant(&db).await;
+        assert_eq!(Client::new(&db).get(&format!("{path}/{id}")).await.error().0, 404);
     }
 }
