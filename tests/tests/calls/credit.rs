@@ -61,12 +61,8 @@ async fn books_hold(server: &Sidetone) {
 }
 
 /// A server on a PostgreSQL of its own, where a minute costs $0.15 and the tenant has so much.
-async fn with_postgres(database: &Cluster, credit: i64) -> Sidetone {
-    let url = database.database();
-    // Tests are quicker without; but what was committed must be there when the power is back.
-    let name = url.rsplit('/').next().unwrap();
-    database.sql(&url, &format!("ALTER DATABASE {name} SET synchronous_commit = on"));
-    let server = Sidetone::with(|plan| plan.set("STORE__URL", &url)).await;
+async fn with_postgres(url: &str, credit: i64) -> Sidetone {
+    let server = Sidetone::with(|plan| plan.set("STORE__URL", url)).await;
     let plan = server.api.get("rate-plans").await["data"][0]["id"].as_str().unwrap().to_owned();
     server.api.put(&format!("rate-plans/{plan}/rates"), "text/csv", DECK).await;
     // The event of a new key is the first to name the tenant.
@@ -99,7 +95,7 @@ async fn all_ended(server: &Sidetone, expected: usize) -> Vec<Value> {
 async fn of_two_hundred_calls_at_once_on_credit_for_one_one_is_admitted() {
     enter();
     let database = Cluster::start();
-    let server = with_postgres(&database, 150_000).await;
+    let server = with_postgres(&database.database(), 150_000).await;
     Sipp::new(&server, "steady.xml", "bench").at_once(200, Duration::from_secs(5)).run().await;
     let calls = all_ended(&server, 200).await;
     assert_eq!((count(&calls, "status", "completed"), count(&calls, "ended_reason", "insufficient_credit")), (1, 199));
@@ -115,7 +111,7 @@ async fn of_two_hundred_calls_at_once_on_credit_for_one_one_is_admitted() {
 async fn killed_with_fifty_calls_up_every_one_is_settled_by_its_evidence() {
     enter();
     let database = Cluster::start();
-    let mut server = with_postgres(&database, 50_000_000).await;
+    let mut server = with_postgres(&database.database(), 50_000_000).await;
     let stay = Duration::from_secs(60);
     let callers = tokio::spawn(Sipp::new(&server, "steady.xml", "bench").at_once(50, stay).run());
     let began = Instant::now();
@@ -184,7 +180,11 @@ async fn a_database_whose_power_is_cut_costs_no_event() {
 async fn ten_calls_through(expected: usize, happens: impl AsyncFnOnce(&Sidetone, &Cluster)) {
     enter();
     let database = Cluster::start();
-    let server = with_postgres(&database, 50_000_000).await;
+    let url = database.database();
+    // Tests are quicker without; but what was committed must be there when the power is back.
+    let name = url.rsplit('/').next().unwrap();
+    database.sql(&url, &format!("ALTER DATABASE {name} SET synchronous_commit = on"));
+    let server = with_postgres(&url, 50_000_000).await;
     let callers = tokio::spawn(Sipp::new(&server, "steady.xml", "demo").at_once(10, Duration::from_secs(15)).run());
     let began = Instant::now();
     while count(&server.api.calls().await, "status", "in_progress") < 10 {
