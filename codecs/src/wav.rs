@@ -18,20 +18,7 @@ impl<W: Write + Seek> Writer<W> {
         if !(1..=2).contains(&channels) || rate == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a recording has one or two channels and a rate"));
         }
-        let block = channels * 2;
-        let mut header = Vec::with_capacity(HEADER as usize);
-        header.extend_from_slice(b"RIFF");
-        header.extend_from_slice(&(HEADER - 8).to_le_bytes());
-        header.extend_from_slice(b"WAVEfmt ");
-        header.extend_from_slice(&16u32.to_le_bytes());
-        header.extend_from_slice(&1u16.to_le_bytes());
-        header.extend_from_slice(&channels.to_le_bytes());
-        header.extend_from_slice(&rate.to_le_bytes());
-        header.extend_from_slice(&rate.saturating_mul(u32::from(block)).to_le_bytes());
-        header.extend_from_slice(&block.to_le_bytes());
-        header.extend_from_slice(&16u16.to_le_bytes());
-        header.extend_from_slice(b"data");
-        header.extend_from_slice(&0u32.to_le_bytes());
+        let header = Head { rate, channels, data_bytes: 0 }.bytes();
         inner.write_all(&header)?;
         Ok(Writer { inner, data_bytes: 0, scratch: Vec::new() })
     }
@@ -67,6 +54,67 @@ impl<W: Write + Seek> Writer<W> {
     pub fn finish(mut self) -> io::Result<W> {
         self.flush()?;
         Ok(self.inner)
+    }
+}
+
+/// The plain header that [`Writer`] writes, for files that are read piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Samples a second and channel.
+    pub rate: u32,
+    /// One or two.
+    pub channels: u16,
+    /// Bytes of samples behind it.
+    pub data_bytes: u32,
+}
+
+impl Head {
+    /// Bytes of it.
+    pub const BYTES: usize = HEADER as usize;
+
+    /// Reads it from a file of `length` bytes; none if that begins otherwise. Like [`Reader`] it takes a data length of zero for "until
+    /// the end", and never more than there is.
+    #[must_use]
+    pub fn parse(header: &[u8; Self::BYTES], length: u64) -> Option<Self> {
+        let (head, size) = header.split_last_chunk::<4>()?;
+        let (rate, channels) = parse_format(&head[20..36]).ok()?;
+        let plain = &head[..4] == b"RIFF" && &head[8..16] == b"WAVEfmt " && &head[36..] == b"data";
+        let there = u32::try_from(length.saturating_sub(u64::from(HEADER))).unwrap_or(u32::MAX);
+        let said = u32::from_le_bytes(*size);
+        let data_bytes = if said == 0 { there } else { said.min(there) };
+        let head = Self { rate, channels, data_bytes: 0 };
+        plain.then_some(Self { data_bytes: data_bytes / head.block() * head.block(), ..head })
+    }
+
+    /// The header itself.
+    #[must_use]
+    pub fn bytes(self) -> [u8; Self::BYTES] {
+        let mut header = [0; Self::BYTES];
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"RIFF");
+        put(4, &self.data_bytes.saturating_add(HEADER - 8).to_le_bytes());
+        put(8, b"WAVEfmt ");
+        put(16, &16u32.to_le_bytes());
+        put(20, &1u16.to_le_bytes());
+        put(22, &self.channels.to_le_bytes());
+        put(24, &self.rate.to_le_bytes());
+        put(28, &self.rate.saturating_mul(self.block()).to_le_bytes());
+        put(32, &(self.channels * 2).to_le_bytes());
+        put(34, &16u16.to_le_bytes());
+        put(36, b"data");
+        put(40, &self.data_bytes.to_le_bytes());
+        header
+    }
+
+    /// Samples a channel.
+    #[must_use]
+    pub fn frames(self) -> u64 {
+        u64::from(self.data_bytes / self.block())
+    }
+
+    /// Bytes of one sample of all channels.
+    fn block(self) -> u32 {
+        u32::from(self.channels) * 2
     }
 }
 
@@ -194,6 +242,24 @@ mod tests {
         writer.write(&[6; 50]).unwrap();
         // Killed after a flush: at least what was flushed.
         assert_eq!(Reader::parse(writer.inner.get_ref()).unwrap().samples, [5; 100]);
+    }
+
+    #[test]
+    fn the_plain_header_is_read_by_itself() {
+        let mut writer = Writer::new(Cursor::new(Vec::new()), 8000, 2).unwrap();
+        writer.write(&[5; 100]).unwrap();
+        let killed = writer.inner.get_ref().clone();
+        let file = writer.finish().unwrap().into_inner();
+        let head = |file: &[u8], length: usize| Head::parse(file[..44].try_into().unwrap(), length as u64);
+        let whole = Head { rate: 8000, channels: 2, data_bytes: 200 };
+        assert_eq!((head(&file, file.len()), whole.frames(), &whole.bytes()[..]), (Some(whole), 50, &file[..44]));
+        // Killed before the first flush, cut short, and something behind it.
+        assert_eq!(head(&killed, killed.len()), Some(whole));
+        assert_eq!(head(&file, 44 + 41).map(Head::frames), Some(10));
+        assert_eq!(head(&file, 300), Some(whole));
+        let mut other = file.clone();
+        other[20] = 7;
+        assert_eq!((head(&other, 244), head(&[0; 44], 244)), (None, None));
     }
 
     #[test]

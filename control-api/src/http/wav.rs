@@ -1,51 +1,33 @@
 //! One side of a stereo WAV, cut out while it is read: 16-bit PCM with the plain header of 44 bytes that the recorder writes.
 
+use codecs::wav::Head;
+
 /// Bytes of the header.
-const HEADER: u64 = 44;
+pub(super) const HEADER: u64 = Head::BYTES as u64;
 
 /// What a file of one side looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Side {
-    rate: u32,
-    frames: u64,
+    mono: Head,
     right: bool,
 }
 
 impl Side {
     /// Reads the stereo header; none if the file is something else. `length` is the file's.
     pub(super) fn of(header: &[u8; 44], length: u64, right: bool) -> Option<Self> {
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let plain = &header[..4] == b"RIFF" && &header[8..16] == b"WAVEfmt " && &header[36..40] == b"data";
-        let stereo = half(20) == 1 && half(22) == 2 && half(34) == 16;
         // What the header says may be behind what a killed process wrote.
-        let data = u64::from(word(40)).min(length.saturating_sub(HEADER));
-        (plain && stereo).then_some(Self { rate: word(24), frames: data / 4, right })
+        let stereo = Head::parse(header, length).filter(|head| head.channels == 2)?;
+        Some(Self { mono: Head { channels: 1, data_bytes: stereo.data_bytes / 2, ..stereo }, right })
     }
 
     /// Length of the mono file.
-    pub(super) const fn length(self) -> u64 {
-        HEADER + self.frames * 2
+    pub(super) fn length(self) -> u64 {
+        HEADER + u64::from(self.mono.data_bytes)
     }
 
     /// Header of the mono file.
     pub(super) fn header(self) -> [u8; 44] {
-        let data = u32::try_from(self.frames * 2).unwrap_or(u32::MAX);
-        let mut header = [0; 44];
-        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, b"RIFF");
-        put(4, &data.saturating_add(36).to_le_bytes());
-        put(8, b"WAVEfmt ");
-        put(16, &16_u32.to_le_bytes());
-        put(20, &1_u16.to_le_bytes());
-        put(22, &1_u16.to_le_bytes());
-        put(24, &self.rate.to_le_bytes());
-        put(28, &(self.rate.saturating_mul(2)).to_le_bytes());
-        put(32, &2_u16.to_le_bytes());
-        put(34, &16_u16.to_le_bytes());
-        put(36, b"data");
-        put(40, &data.to_le_bytes());
-        header
+        self.mono.bytes()
     }
 
     /// Where in the stereo file the sample lies that holds a byte of the mono file's data, and how many of its bytes come before.
@@ -66,9 +48,7 @@ mod tests {
     use super::*;
 
     fn stereo(frames: u16) -> Vec<u8> {
-        let data = u32::from(frames) * 4;
-        let mut file = Side { rate: 8000, frames: u64::from(data) / 2, right: false }.header().to_vec();
-        file[22] = 2;
+        let mut file = Head { rate: 8000, channels: 2, data_bytes: u32::from(frames) * 4 }.bytes().to_vec();
         for n in 0..frames {
             file.extend(n.to_le_bytes());
             file.extend((n + 1000).to_le_bytes());
@@ -96,6 +76,6 @@ mod tests {
         assert_eq!(Side::of(&[0; 44], 48, false), None);
         // Cut short: only what is there.
         let file = stereo(100);
-        assert_eq!(Side::of(file[..44].try_into().unwrap(), 44 + 41, true).unwrap().frames, 10);
+        assert_eq!(Side::of(file[..44].try_into().unwrap(), 44 + 41, true).unwrap().length(), 44 + 20);
     }
 }
