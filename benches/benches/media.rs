@@ -1,4 +1,4 @@
-//! What 20 ms of one call cost: G.711, the jitter buffer, the whole leg.
+//! What 20 ms of one call cost: G.711, the jitter buffer, the whole leg; and a second of its recording afterwards.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use codecs::g711::{self, Law};
+use codecs::ogg_opus;
 use codecs::pcm::{FRAME, Frame};
 use criterion::{Criterion, criterion_group, criterion_main};
 use media_core::jitter::{JitterBuffer, Moment};
@@ -160,5 +161,42 @@ fn two_legs(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec, jitter, whole_leg, two_legs);
+/// A second of both sides, one of them speaking: harmonics of a voice under a slow swell, and the noise of a line.
+fn second(n: usize) -> Vec<i16> {
+    let mut seed = 1_u32;
+    (n * 8000..(n + 1) * 8000)
+        .flat_map(|at| {
+            let wave = |hz: f64| (at as f64 * hz / 8000.0 * std::f64::consts::TAU).sin();
+            let voice: f64 = (1..12).map(|k| wave(140.0 * f64::from(k)) / f64::from(k)).sum();
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = (seed >> 27) as i16 - 16;
+            let spoken = (voice * 5000.0 * (0.5 + 0.5 * wave(3.0))) as i16;
+            if n / 3 % 2 == 0 { [spoken, noise] } else { [noise, spoken] }
+        })
+        .collect()
+}
+
+fn recording(c: &mut Criterion) {
+    let seconds: Vec<_> = (0..6).map(second).collect();
+    let mut writer = ogg_opus::Writer::new(std::io::sink(), 1, 8000, 2).expect("Opus has 8 kHz");
+    let mut n = 0;
+    c.bench_function("codecs/encode a second of both sides as Ogg Opus", |b| {
+        b.iter(|| {
+            n += 1;
+            writer.write(black_box(&seconds[n % 6])).expect("a sink takes all")
+        });
+    });
+    let mut writer = ogg_opus::Writer::new(Vec::new(), 1, 8000, 2).expect("Opus has 8 kHz");
+    seconds.iter().for_each(|second| writer.write(second).expect("memory takes all"));
+    let file = writer.finish().expect("memory takes all");
+    let mut samples = Vec::new();
+    c.bench_function("codecs/decode six seconds of both sides from Ogg Opus", |b| {
+        b.iter(|| {
+            samples.clear();
+            ogg_opus::Decoder::default().push(black_box(&file), &mut samples)
+        });
+    });
+}
+
+criterion_group!(benches, codec, jitter, whole_leg, two_legs, recording);
 criterion_main!(benches);

@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     Store, Switchboard, after,
-    archive::{self, Archive},
+    archive::{self, Archive, Transcode, Ways},
     jobs::{Context, Handler, Round, Timetable, Workers},
     money::monthly::{self, MONTHLY},
     nodes::{self, NodeInfo},
@@ -23,8 +23,9 @@ use crate::{
 };
 
 /// Who reads published events.
-fn consumers(clock: &Clock, uploads: bool) -> Vec<Arc<dyn Consumer>> {
-    vec![Arc::new(FanOut { clock: clock.clone() }), Arc::new(Rollups), Arc::new(after::Ended { uploads })]
+fn consumers(clock: &Clock, archive: Option<&Archive>) -> Vec<Arc<dyn Consumer>> {
+    let ways = Ways { encodes: archive.is_some(), uploads: archive.is_some_and(|archive| archive.target().is_some()) };
+    vec![Arc::new(FanOut { clock: clock.clone() }), Arc::new(Rollups), Arc::new(after::Ended(ways))]
 }
 
 /// Which jobs come round.
@@ -49,7 +50,7 @@ pub struct BackgroundSettings {
     pub webhooks: Option<(WebhookSender, NodeKey)>,
     /// The bus that gets every event too.
     pub nats: NatsSettings,
-    /// Where recordings lie; without it they stay where they are.
+    /// Where recordings lie; without it they stay where and as they are.
     pub archive: Option<Archive>,
 }
 
@@ -71,18 +72,24 @@ impl Background {
         let hub = Hub::new(store.last_published().await?);
         let mut tasks = Tasks::default();
         let BackgroundSettings { node, handlers, clock, webhooks, nats, archive } = settings;
-        let archive = archive.filter(|archive| archive.target().is_some());
-        outbox::start(&mut tasks, store, &hub, &node, consumers(&clock, archive.is_some()));
+        outbox::start(&mut tasks, store, &hub, &node, consumers(&clock, archive.as_ref()));
         outbox::start_bus(&mut tasks, store, &hub, &node, nats, clock.clone());
         if let Some((sender, key)) = webhooks {
             let post = PostSettings { store: store.clone(), sender, key, clock: clock.clone(), node: node.clone() };
             tasks.spawn(|stop| Post::new(post).run(stop));
         }
         let context = Context { store: store.clone(), clock: clock.clone() };
-        let workers = Workers::new(context, &node, handlers);
+        let workers = Workers::new(context.clone(), &node, handlers);
         tasks.spawn(|stop| workers.run(stop));
         tasks.spawn(|stop| timetable().run(store.clone(), clock.clone(), stop));
         if let Some(archive) = archive {
+            // Workers of their own: what takes minutes is no reason for a mail to wait.
+            let (keeper, name) = (archive.clone(), node.clone());
+            tasks.spawn(|stop| async move {
+                archive::sweep(&keeper).await;
+                let transcode = Transcode { archive: keeper, node: name.clone(), stop: stop.clone() };
+                Workers::new(context, &name, vec![Arc::new(transcode)]).at_once(archive::threads()).run(stop).await;
+            });
             tasks.spawn(|stop| adopted(store.clone(), archive, node, stop));
         }
         Ok(Self { hub, tasks, store: store.clone(), clock })
@@ -118,7 +125,7 @@ async fn adopted(store: Store, archive: Archive, node: String, mut stop: watch::
     loop {
         match archive::adopt(&store, &archive, &node).await {
             Ok(0) => return,
-            Ok(recordings) => return tracing::info!(recordings, "recordings on this node will move into the bucket"),
+            Ok(recordings) => return tracing::info!(recordings, "recordings that lie on this node are encoded and moved by it"),
             Err(error) => tracing::warn!(%error, "store does not say which recordings lie here, trying again"),
         }
         tokio::select! {

@@ -265,9 +265,9 @@ impl Api {
         panic!("the connection broke before the call was over");
     }
 
-    /// A call's recording: caller left, agent right.
+    /// A call's recording, as WAV whatever it is stored as: caller left, agent right.
     pub async fn recording(&self, id: &str) -> Stereo {
-        let path = format!("{}/api/v1/calls/{id}/recording", self.base);
+        let path = format!("{}/api/v1/calls/{id}/recording?format=wav", self.base);
         let answer = self.client.get(&path).bearer_auth(&self.key).header("accept", "audio/*").send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(answer.status(), StatusCode::OK, "{path}");

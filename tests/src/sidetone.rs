@@ -84,10 +84,11 @@ impl Plan {
         self
     }
 
-    /// Adds an agent, which `sip:NAME@` reaches.
+    /// Adds an agent, which `sip:NAME@` reaches. Its recordings stay as they were written unless it says otherwise: samples are compared.
     #[must_use]
     pub fn agent(self, name: &str, toml: &str) -> Self {
-        fs::write(self.dir.join("agents").join(format!("{name}.toml")), toml)
+        let wav = if toml.contains("recording") { "" } else { "recording.format = \"wav\"\n" };
+        fs::write(self.dir.join("agents").join(format!("{name}.toml")), format!("{wav}{toml}"))
             .expect("the temporary folder can be written");
         self
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use domain::CallId;
+use domain::{AgentSpec, CallId};
 use serde_json::Value;
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
@@ -26,15 +26,17 @@ const DAY_MS: i64 = 86_400_000;
 const BATCH: i64 = 1000;
 
 /// Dates a recording that was stored: the agent's days, else the tenant's. 0 days mean: until the analysis is done, which dates it.
-pub(super) async fn date(tx: &mut AnyConnection, call: CallId) -> Result<(), sqlx::Error> {
+/// Returns the agent as it ran.
+pub(super) async fn date(tx: &mut AnyConnection, call: CallId) -> Result<Option<AgentSpec>, sqlx::Error> {
     let row =
         sqlx::query("SELECT c.config, t.settings FROM calls c JOIN tenants t ON t.id = c.tenant_id WHERE c.id = $1")
             .bind(call.to_string())
             .fetch_optional(&mut *tx)
             .await?;
-    let Some(row) = row else { return Ok(()) };
+    let Some(row) = row else { return Ok(None) };
     let settings: Value = serde_json::from_str(&row.try_get::<String, _>("settings")?).unwrap_or_default();
-    let own = agent(row.try_get("config")?).and_then(|agent| {
+    let agent = agent(row.try_get("config")?);
+    let own = agent.as_ref().and_then(|agent| {
         let days = agent.recording.retention_days.and_then(|days| i64::try_from(days).ok())?;
         // Without an analysis there is nothing to wait for.
         Some(if days == 0 && agent.analysis.enabled { 1 } else { days })
@@ -44,8 +46,8 @@ pub(super) async fn date(tx: &mut AnyConnection, call: CallId) -> Result<(), sql
         .bind(days * DAY_MS)
         .bind(call.to_string())
         .execute(tx)
-        .await
-        .map(drop)
+        .await?;
+    Ok(agent)
 }
 
 /// An analysis is done: a recording that was kept for it only is past its date now.

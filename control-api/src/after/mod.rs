@@ -29,7 +29,7 @@ pub(crate) use talk::Talk;
 
 use crate::{
     BoxFuture, Exporter, FilesSettings, NodeKey, Outward,
-    archive::{self, Archive, Discard, Upload},
+    archive::{self, Archive, Discard, OGG_OPUS, Upload, Ways},
     jobs::Handler,
     mail::{GatewayError, MailSettings, Sender},
     outbox::{Consumer, Published},
@@ -81,11 +81,8 @@ pub fn after_call(settings: &AfterSettings) -> Result<Vec<Arc<dyn Handler>>, Gat
     Ok(handlers)
 }
 
-/// The consumer that leaves an analysis for each call that was answered, dates its recording, and leaves that one's way into the bucket.
-pub(crate) struct Ended {
-    /// Whether there is a bucket that recordings move to.
-    pub(crate) uploads: bool,
-}
+/// The consumer that leaves an analysis for each call that was answered, dates its recording, and leaves what becomes of that one here.
+pub(crate) struct Ended(pub(crate) Ways);
 
 impl Consumer for Ended {
     fn name(&self) -> &'static str {
@@ -107,10 +104,10 @@ impl Consumer for Ended {
                         first(tx, call).await?;
                     }
                     "call.recording.ready" => {
-                        keep::date(tx, call).await?;
-                        if self.uploads {
-                            archive::leave(tx, &call.to_string()).await?;
-                        }
+                        let agent = keep::date(tx, call).await?;
+                        let ogg = agent.is_some_and(|agent| agent.recording.format == OGG_OPUS);
+                        let ways = Ways { encodes: self.0.encodes && ogg, ..self.0 };
+                        archive::leave(tx, &call.to_string(), ways).await?;
                     }
                     _ => {}
                 }

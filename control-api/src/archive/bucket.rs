@@ -10,7 +10,7 @@ use reqwest::{Body, Client, RequestBuilder, Response, StatusCode, header};
 use rusty_s3::{Bucket as Place, Credentials, S3Action as _, UrlStyle};
 use tokio::{fs::File, time::Instant};
 
-use super::{ArchiveError, Flow, S3Settings, SCHEME, Source};
+use super::{ArchiveError, Flow, OGG_OPUS, S3Settings, SCHEME, Source};
 
 /// How long a signature is good; it never leaves this process but to the bucket itself.
 const SIGNED_FOR: Duration = Duration::from_secs(300);
@@ -115,8 +115,9 @@ impl Bucket {
     }
 
     /// Where a tenant's recording goes.
-    pub(super) fn locator(&self, tenant: &str, recording: &str) -> String {
-        format!("{SCHEME}{}/{}{tenant}/{recording}.wav", self.name, self.prefix)
+    pub(super) fn locator(&self, tenant: &str, recording: &str, format: &str) -> String {
+        let ending = if format == OGG_OPUS { "ogg" } else { "wav" };
+        format!("{SCHEME}{}/{}{tenant}/{recording}.{ending}", self.name, self.prefix)
     }
 
     /// Sends a request, unless the last one was in vain a moment ago. The error is without the URL, which is signed.
@@ -165,7 +166,7 @@ impl Bucket {
     }
 
     /// Stores a file and looks whether it is there, whole.
-    pub(super) async fn put(&self, locator: &str, path: &Path, sums: &Sums) -> Result<(), BucketFault> {
+    pub(super) async fn put(&self, locator: &str, path: &Path, sums: &Sums, content_type: &str) -> Result<(), BucketFault> {
         use base64::Engine as _;
         let (place, key) = self.split(locator)?;
         let file = File::open(path).await.map_err(BucketFault::File)?;
@@ -176,7 +177,7 @@ impl Bucket {
             .put(url)
             .timeout(SILENCE * 2 + Duration::from_secs(sums.bytes / SLOWEST))
             .header(header::CONTENT_LENGTH, sums.bytes)
-            .header(header::CONTENT_TYPE, "audio/wav")
+            .header(header::CONTENT_TYPE, content_type)
             // The server compares before it says yes.
             .header("content-md5", base64::engine::general_purpose::STANDARD.encode(sums.md5))
             .body(Body::wrap_stream(body));

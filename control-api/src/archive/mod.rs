@@ -1,11 +1,15 @@
-//! Where recordings lie: in a folder of the node that made them, and, where there is a bucket, in that bucket soon after.
+//! Where recordings lie: in a folder of the node that made them, as WAV and soon after as Ogg Opus where their agents want it, and, where
+//! there is a bucket, in that bucket after that.
 //!
 //! A locator says which: a path below the folder, or `s3://bucket/key`. The bucket's own links are never handed out: one side of a
 //! stereo file is cut here, a deletion holds for links that are out already, a bucket need not be reachable by browsers, and nobody
 //! learns its name. So what is asked for is streamed through, range by range.
 
+mod aside;
 mod bucket;
+mod encode;
 mod move_out;
+mod transcode;
 
 use std::{
     io::{self, SeekFrom},
@@ -21,10 +25,12 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncSeekExt as _},
 };
 
+pub(crate) use aside::{aside, threads};
 use bucket::Bucket;
 pub(crate) use bucket::BucketFault;
 pub use move_out::{Discard, Upload};
-pub(crate) use move_out::{adopt, discard, is_pending, leave};
+pub(crate) use move_out::{Ways, adopt, discard, is_pending, leave};
+pub(crate) use transcode::{OGG_OPUS, Transcode, sweep};
 
 /// Read and sent at a time.
 const CHUNK: usize = 64 * 1024;
@@ -167,6 +173,11 @@ pub(crate) fn is_remote(locator: &str) -> bool {
     locator.starts_with(SCHEME)
 }
 
+/// What a row's `format` is on the wire.
+pub(crate) fn content_type(format: &str) -> &'static str {
+    if format == OGG_OPUS { "audio/ogg" } else { "audio/wav" }
+}
+
 /// Removes a file for good; the log hears of one that stays.
 pub(crate) async fn remove(path: &Path) {
     match tokio::fs::remove_file(path).await {
@@ -252,12 +263,17 @@ impl Media {
         if self.length() < N as u64 {
             return Ok(None);
         }
-        let mut flow = self.read(0, N as u64).await?;
-        let mut head = Vec::with_capacity(N);
+        Ok(self.bytes(0, N as u64).await?.try_into().ok())
+    }
+
+    /// A small part, whole.
+    pub(crate) async fn bytes(&mut self, first: u64, size: u64) -> Result<Vec<u8>, NoMedia> {
+        let mut flow = self.read(first, size).await?;
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         while let Some(piece) = flow.next().await {
-            head.extend_from_slice(&piece.map_err(NoMedia::Io)?);
+            bytes.extend_from_slice(&piece.map_err(NoMedia::Io)?);
         }
-        Ok(head.try_into().ok())
+        Ok(bytes)
     }
 }
 

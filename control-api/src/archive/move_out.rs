@@ -9,10 +9,11 @@ use md5::Digest as _;
 use serde_json::json;
 use sqlx::{AnyConnection, Row as _};
 
-use super::{Archive, BucketFault, SCHEME, bucket::Sums, is_remote};
+use super::{Archive, BucketFault, SCHEME, bucket::Sums, content_type, is_remote, transcode};
 use crate::{
     BoxFuture, Store,
     jobs::{Context, Fault, Handler, Job, NewJob, Terms, enqueue_on},
+    store::{json_text, storable},
     time::now_ms,
 };
 
@@ -23,19 +24,36 @@ const ATTEMPTS: i64 = 200;
 /// Rows that are looked at in one go.
 const ROWS: i64 = 500;
 
-/// Leaves the upload of a call's finished recordings to the node whose call it was.
-pub(crate) async fn leave(tx: &mut AnyConnection, call: &str) -> Result<(), sqlx::Error> {
+/// What becomes of a finished recording.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ways {
+    /// It becomes an Ogg Opus file.
+    pub(crate) encodes: bool,
+    /// It moves into the bucket.
+    pub(crate) uploads: bool,
+}
+
+/// Leaves a call's finished recordings to the node whose call it was: their encoding, or at once their upload, which comes behind it.
+pub(crate) async fn leave(tx: &mut AnyConnection, call: &str, ways: Ways) -> Result<(), sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT r.id, r.locator, c.node_id FROM recordings r JOIN calls c ON c.id = r.call_id
+        "SELECT r.id, r.locator, r.format, c.node_id FROM recordings r JOIN calls c ON c.id = r.call_id
          WHERE r.call_id = $1 AND r.state = 'ready' AND c.node_id IS NOT NULL",
     )
     .bind(call.to_owned())
     .fetch_all(&mut *tx)
     .await?;
     for row in rows {
-        let (id, locator, node): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if !is_remote(&locator) {
-            enqueue_on(tx, upload(&id, &locator), Terms { node: Some(&node), attempts: ATTEMPTS }).await?;
+        let (id, locator, format): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let node: String = row.try_get(3)?;
+        match is_remote(&locator) {
+            true => {}
+            false if ways.encodes && format == "wav" => {
+                transcode::leave(tx, &id, &locator, &node).await?;
+            }
+            false if ways.uploads => {
+                enqueue_on(tx, upload(&id, &locator), Terms { node: Some(&node), attempts: ATTEMPTS }).await?;
+            }
+            false => {}
         }
     }
     Ok(())
@@ -51,25 +69,90 @@ fn upload(id: &str, locator: &str) -> NewJob {
     }
 }
 
+/// Has this node move a file, whatever became of an upload that was left before; how many jobs it is more.
+pub(super) async fn take_up(tx: &mut AnyConnection, id: &str, locator: &str, node: &str) -> Result<u64, sqlx::Error> {
+    let job = upload(id, locator);
+    let payload = json_text(&job.payload);
+    if enqueue_on(tx, job, Terms { node: Some(node), attempts: ATTEMPTS }).await? {
+        return Ok(1);
+    }
+    sqlx::query(
+        "UPDATE jobs SET node = $1, state = 'queued', attempts = 0, run_at = $2, finished_at = NULL, payload = $3
+         WHERE dedupe_key = $4 AND (state IN ('dead','done') OR (state = 'queued' AND (node IS NULL OR node <> $1)))",
+    )
+    .bind(storable(node))
+    .bind(now_ms())
+    .bind(payload)
+    .bind(format!("{UPLOAD}:{id}"))
+    .execute(tx)
+    .await
+    .map(|done| done.rows_affected())
+}
+
 /// Whether a recording is still to be moved by the node that has it.
-pub(crate) async fn is_pending(store: &Store, recording: &str) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query("SELECT id FROM jobs WHERE dedupe_key = $1 AND state IN ('queued','running')")
+pub(crate) async fn is_pending(store: &Store, archive: &Archive, recording: &str) -> Result<bool, sqlx::Error> {
+    if archive.target().is_none() {
+        return Ok(false);
+    }
+    let row = sqlx::query("SELECT id FROM jobs WHERE dedupe_key IN ($1, $2) AND state IN ('queued','running') LIMIT 1")
         .bind(format!("{UPLOAD}:{recording}"))
+        .bind(transcode::dedupe_key(recording))
         .fetch_optional(store.pool())
         .await?;
     Ok(row.is_some())
 }
 
-/// Takes charge of every finished recording whose file lies on this node: those of the time before there was a bucket, those whose
-/// upload was given up, and those of a node that had another name.
+/// Takes charge of the finished recordings whose files lie on this node: to be encoded, and to be moved. They are those of a node that
+/// had another name, those of the time before there was a bucket, and those whose upload was given up.
 pub(crate) async fn adopt(store: &Store, archive: &Archive, node: &str) -> Result<u64, sqlx::Error> {
+    let encoded = adopt_encodings(store, archive, node).await?;
+    let moved = if archive.target().is_some() { adopt_uploads(store, archive, node).await? } else { 0 };
+    store.ring();
+    Ok(encoded + moved)
+}
+
+async fn adopt_encodings(store: &Store, archive: &Archive, node: &str) -> Result<u64, sqlx::Error> {
     let (mut last, mut adopted) = (String::new(), 0);
     loop {
         let rows = sqlx::query(
-            "SELECT id, locator FROM recordings WHERE id > $1 AND state = 'ready' AND locator NOT LIKE $2 ORDER BY id LIMIT $3",
+            "SELECT id, payload FROM jobs WHERE id > $1 AND kind = $2 AND state = 'queued' AND node <> $3 ORDER BY id LIMIT $4",
+        )
+        .bind(last.clone())
+        .bind(transcode::TRANSCODE)
+        .bind(storable(node))
+        .bind(ROWS)
+        .fetch_all(store.pool())
+        .await?;
+        if rows.is_empty() {
+            return Ok(adopted);
+        }
+        for row in &rows {
+            last = row.try_get(0)?;
+            let payload: serde_json::Value = serde_json::from_str(&row.try_get::<String, _>(1)?).unwrap_or_default();
+            if !lies_here(archive, payload["locator"].as_str().unwrap_or_default()).await {
+                continue;
+            }
+            adopted += sqlx::query("UPDATE jobs SET node = $1 WHERE id = $2 AND state = 'queued'")
+                .bind(storable(node))
+                .bind(last.clone())
+                .execute(store.pool())
+                .await?
+                .rows_affected();
+        }
+    }
+}
+
+async fn adopt_uploads(store: &Store, archive: &Archive, node: &str) -> Result<u64, sqlx::Error> {
+    let (mut last, mut adopted) = (String::new(), 0);
+    loop {
+        // What is still to be encoded moves after that.
+        let rows = sqlx::query(
+            "SELECT id, locator FROM recordings WHERE id > $1 AND state = 'ready' AND locator NOT LIKE $2 AND NOT EXISTS
+               (SELECT 1 FROM jobs j WHERE j.dedupe_key = $3 || recordings.id AND j.state IN ('queued','running')) ORDER BY id LIMIT $4",
         )
         .bind(last.clone())
         .bind(format!("{SCHEME}%"))
+        .bind(transcode::dedupe_key(""))
         .bind(ROWS)
         .fetch_all(store.pool())
         .await?;
@@ -78,29 +161,20 @@ pub(crate) async fn adopt(store: &Store, archive: &Archive, node: &str) -> Resul
         }
         for row in &rows {
             let (id, locator): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            last.clone_from(&id);
-            let Some(path) = archive.file(&locator) else { continue };
-            if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-                continue;
+            if lies_here(archive, &locator).await {
+                let mut tx = store.begin().await?;
+                adopted += take_up(&mut tx, &id, &locator, node).await?;
+                tx.commit().await?;
             }
-            let mut tx = store.begin().await?;
-            let taken = match enqueue_on(&mut tx, upload(&id, &locator), Terms { node: Some(node), attempts: ATTEMPTS }).await? {
-                true => 1,
-                false => sqlx::query(
-                    "UPDATE jobs SET node = $1, state = 'queued', attempts = 0, run_at = $2, finished_at = NULL
-                     WHERE dedupe_key = $3 AND (state IN ('dead','done') OR (state = 'queued' AND (node IS NULL OR node <> $1)))",
-                )
-                .bind(node.to_owned())
-                .bind(now_ms())
-                .bind(format!("{UPLOAD}:{id}"))
-                .execute(&mut *tx)
-                .await?
-                .rows_affected(),
-            };
-            tx.commit().await?;
-            adopted += taken;
+            last = id;
         }
-        store.ring();
+    }
+}
+
+async fn lies_here(archive: &Archive, locator: &str) -> bool {
+    match archive.file(locator) {
+        Some(path) => tokio::fs::try_exists(&path).await.unwrap_or(false),
+        None => false,
     }
 }
 
@@ -149,7 +223,7 @@ impl Handler for Upload {
                 super::remove(&path).await;
                 return Ok(());
             };
-            let remote = bucket.locator(&row.tenant, id);
+            let remote = bucket.locator(&row.tenant, id, &row.format);
             if row.state == "ready" && row.locator == local {
                 let sums = sums(&path).await?;
                 if Some(sums.bytes) != row.bytes.and_then(|bytes| u64::try_from(bytes).ok())
@@ -157,7 +231,7 @@ impl Handler for Upload {
                 {
                     return Err(Fault::Never("the file is not what was recorded; it stays where it is".into()));
                 }
-                bucket.put(&remote, &path, &sums).await.map_err(again)?;
+                bucket.put(&remote, &path, &sums, content_type(&row.format)).await.map_err(again)?;
                 sqlx::query("UPDATE recordings SET locator = $1 WHERE id = $2 AND locator = $3 AND state = 'ready'")
                     .bind(&remote)
                     .bind(id)

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
-use super::{State, error::ApiError, wav::Side};
+use super::{State, decoded::Decoded, error::ApiError, wav::Side};
 use crate::{
     archive::{Media, NoMedia},
     seal,
@@ -32,6 +32,8 @@ pub(crate) struct SignedQuery {
     signature: String,
     /// Of a recording: `caller` or `agent`; both when absent.
     pub(super) channel: Option<String>,
+    /// Of a recording: `wav`, which is made of what is stored; as it is stored when absent.
+    pub(super) format: Option<String>,
 }
 
 /// What a link leads to; its seal covers all of it.
@@ -40,8 +42,10 @@ pub(super) struct Target<'a> {
     pub(super) kind: &'static str,
     pub(super) tenant: &'a str,
     pub(super) id: &'a str,
-    /// Which side of a stereo recording; "" = the file as it is.
+    /// Which side of a stereo recording; "" = both.
     pub(super) side: &'a str,
+    /// `wav`; "" = the file as it is, if both sides are wanted.
+    pub(super) format: &'a str,
 }
 
 impl Target<'_> {
@@ -49,8 +53,8 @@ impl Target<'_> {
     pub(super) async fn sign(&self, state: &State, expires: i64) -> Result<String, ApiError> {
         let secret = state.app.store.secret().await?;
         // Not where it lies: that may change while the link is good.
-        let Self { kind, tenant, id, side } = self;
-        let message = format!("{kind}\n{tenant}\n{id}\n{side}\n{expires}");
+        let Self { kind, tenant, id, side, format } = self;
+        let message = format!("{kind}\n{tenant}\n{id}\n{side}\n{format}\n{expires}");
         Ok(seal::hex(&seal::hmac(&secret, message.as_bytes())))
     }
 
@@ -74,8 +78,13 @@ pub(super) async fn send(
     content_type: &str,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let side = side_of(&mut media, target).await?;
-    let length = side.map_or(media.length(), Side::length);
+    let shape = shape_of(&mut media, target).await?;
+    let length = match shape {
+        Shape::Stored => media.length(),
+        Shape::Side(side) => side.length(),
+        Shape::Decoded(decoded) => decoded.length(),
+    };
+    let content_type = if matches!(shape, Shape::Stored) { content_type } else { "audio/wav" };
     let asked = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let part = match range(asked, length) {
         Asked::Whole => None,
@@ -87,12 +96,16 @@ pub(super) async fn send(
         }
     };
     let (first, size) = part.map_or((0, length), |(first, last)| (first, last - first + 1));
-    let body = match side {
-        None => {
+    let body = match shape {
+        Shape::Stored => {
             let flow = media.read(first, size).await.map_err(|fault| no_media(target, fault))?;
             Body::from_stream(flow.pieces())
         }
-        Some(side) => one_side(media, target, side, first, size).await?,
+        Shape::Side(side) => one_side(media, target, side, first, size).await?,
+        Shape::Decoded(decoded) => {
+            let flow = media.read(0, media.length()).await.map_err(|fault| no_media(target, fault))?;
+            decoded.body(flow, first, size)
+        }
     };
     let mut response = Response::new(body);
     let into = response.headers_mut();
@@ -123,14 +136,31 @@ pub(super) fn no_media(target: &Target<'_>, fault: NoMedia) -> ApiError {
     }
 }
 
-async fn side_of(media: &mut Media, target: &Target<'_>) -> Result<Option<Side>, ApiError> {
-    let right = match target.side {
-        "" => return Ok(None),
-        side => side == "agent",
+/// What is made of the stored bytes on their way.
+#[derive(Clone, Copy)]
+enum Shape {
+    Stored,
+    Side(Side),
+    Decoded(Decoded),
+}
+
+async fn shape_of(media: &mut Media, target: &Target<'_>) -> Result<Shape, ApiError> {
+    if target.side.is_empty() && target.format.is_empty() {
+        return Ok(Shape::Stored);
+    }
+    let only = match target.side {
+        "" => None,
+        side => Some(usize::from(side == "agent")),
     };
     let header = media.head::<44>().await.map_err(|fault| no_media(target, fault))?;
-    let side = header.and_then(|header| Side::of(&header, media.length(), right));
-    side.map(Some).ok_or_else(|| {
+    let made = if header.is_some_and(|header| header.starts_with(b"OggS")) {
+        Decoded::of(media, only).await.map_err(|fault| no_media(target, fault))?.map(Shape::Decoded)
+    } else if let Some(side) = only {
+        header.and_then(|header| Side::of(&header, media.length(), side == 1)).map(Shape::Side)
+    } else {
+        Some(Shape::Stored)
+    };
+    made.ok_or_else(|| {
         ApiError::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", "the recording has no two sides").at("channel")
     })
 }

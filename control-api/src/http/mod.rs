@@ -7,6 +7,7 @@ pub(crate) mod change;
 mod compat;
 mod cors;
 mod cursor;
+mod decoded;
 mod door;
 mod download;
 mod envelope;

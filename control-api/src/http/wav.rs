@@ -43,6 +43,11 @@ impl Side {
     }
 }
 
+/// One of two interleaved channels, as bytes.
+pub(super) fn one_of_two(samples: &[i16], channel: usize) -> Vec<u8> {
+    samples.iter().skip(channel).step_by(2).flat_map(|sample| sample.to_le_bytes()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

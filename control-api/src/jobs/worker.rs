@@ -81,6 +81,7 @@ pub(crate) struct Workers {
     handlers: BTreeMap<&'static str, Arc<dyn Handler>>,
     node: String,
     name: String,
+    at_once: usize,
 }
 
 impl fmt::Debug for Workers {
@@ -93,7 +94,12 @@ impl Workers {
     pub(crate) fn new(context: Context, node: &str, handlers: Vec<Arc<dyn Handler>>) -> Self {
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         // A run of its own name: what an earlier run claimed is not ours.
-        Self { context, handlers, node: node.to_owned(), name: format!("{node}/{}", fresh_id()) }
+        Self { context, handlers, node: node.to_owned(), name: format!("{node}/{}", fresh_id()), at_once: AT_ONCE }
+    }
+
+    /// The same for so many jobs at once.
+    pub(crate) fn at_once(self, at_once: usize) -> Self {
+        Self { at_once, ..self }
     }
 
     /// Works until told to stop, then lets what runs finish; what is aborted meanwhile is given back.
@@ -107,7 +113,7 @@ impl Workers {
         let mut bell = store.listen();
         let mut running = JoinSet::new();
         loop {
-            let free = AT_ONCE - running.len();
+            let free = workers.at_once - running.len();
             let ready = workers.handlers.values().filter(|handler| handler.ready());
             let kinds: Vec<_> = ready.map(|handler| handler.kind()).collect();
             if free > 0 && !kinds.is_empty() {
@@ -122,7 +128,7 @@ impl Workers {
                 }
             }
             tokio::select! {
-                _ = bell.changed(), if running.len() < AT_ONCE => {}
+                _ = bell.changed(), if running.len() < workers.at_once => {}
                 () = tokio::time::sleep(POLL) => {}
                 Some(_) = running.join_next() => {}
                 _ = stop.wait_for(|stop| *stop) => break,

@@ -28,15 +28,15 @@ use crate::{
 const MOVED: &str = "SELECT COUNT(*) FROM recordings WHERE locator LIKE 's3://%' AND state = 'ready'";
 const FAILED: &str = "SELECT COUNT(*) FROM jobs WHERE kind = 'recording.upload' AND last_error IS NOT NULL";
 
-async fn bucket(knobs: Knobs) -> S3 {
+pub(crate) async fn bucket(knobs: Knobs) -> S3 {
     S3::start("calls", S3Keys::default(), knobs).await.unwrap()
 }
 
-fn archive(db: &Db, s3: &S3) -> Archive {
+pub(crate) fn archive(db: &Db, s3: &S3) -> Archive {
     kept(db, s3, Storage::S3, "sim-secret")
 }
 
-fn kept(db: &Db, s3: &S3, storage: Storage, secret: &str) -> Archive {
+pub(crate) fn kept(db: &Db, s3: &S3, storage: Storage, secret: &str) -> Archive {
     let settings = S3Settings {
         bucket: "calls".into(),
         endpoint: s3.endpoint(),
@@ -50,7 +50,7 @@ fn kept(db: &Db, s3: &S3, storage: Storage, secret: &str) -> Archive {
 }
 
 /// The background of a node, at a time that the test moves.
-async fn node(db: &Db, name: &str, archive: &Archive) -> (Background, Arc<AtomicI64>) {
+pub(crate) async fn node(db: &Db, name: &str, archive: &Archive) -> (Background, Arc<AtomicI64>) {
     let ahead = Arc::new(AtomicI64::new(0));
     let read = ahead.clone();
     let after = AfterSettings {
@@ -87,7 +87,7 @@ fn wav() -> Vec<u8> {
 
 /// A call of the node n1 with a finished recording on its disk.
 async fn recorded(db: &Db) -> CallId {
-    let call = crate::after::talk(db, &json!({"name": "x"}), &["A: Hello?", "C: hi"]);
+    let call = crate::after::talk(db, &json!({"name": "x", "recording": {"format": "wav"}}), &["A: Hello?", "C: hi"]);
     let content = wav();
     std::fs::create_dir_all(db.folder.join("recordings")).unwrap();
     std::fs::write(db.folder.join(format!("recordings/{call}.wav")), &content).unwrap();
@@ -111,7 +111,7 @@ fn on_disk(db: &Db, call: CallId) -> bool {
 }
 
 /// Waits for what no row tells.
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
     for _ in 0..400 {
         if is() {
             return;
@@ -121,7 +121,7 @@ async fn until(what: &str, mut is: impl FnMut() -> bool) {
     panic!("{what} does not come");
 }
 
-async fn open(client: &Client, url: &str) -> crate::fake::Answer {
+pub(crate) async fn open(client: &Client, url: &str) -> crate::fake::Answer {
     client.send(Request::get(url).body(Body::empty()).unwrap()).await
 }
 

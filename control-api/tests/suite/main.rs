@@ -16,6 +16,7 @@ mod conventions;
 mod credentials;
 mod db;
 mod doors;
+mod encoding;
 mod events;
 mod fake;
 mod forty;

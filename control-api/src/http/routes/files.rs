@@ -165,5 +165,5 @@ pub(crate) async fn content(
 }
 
 fn target<'a>(row: &'a FileRow, tenant: &'a str) -> Target<'a> {
-    Target { kind: "file", tenant, id: &row.id, side: "" }
+    Target { kind: "file", tenant, id: &row.id, side: "", format: "" }
 }
