@@ -125,7 +125,9 @@ async fn adopted(store: Store, archive: Archive, node: String, mut stop: watch::
     loop {
         match archive::adopt(&store, &archive, &node).await {
             Ok(0) => return,
-            Ok(recordings) => return tracing::info!(recordings, "recordings that lie on this node are encoded and moved by it"),
+            Ok(recordings) => {
+                return tracing::info!(recordings, "recordings that lie on this node are encoded and moved by it");
+            }
             Err(error) => tracing::warn!(%error, "store does not say which recordings lie here, trying again"),
         }
         tokio::select! {

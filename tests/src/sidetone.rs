@@ -87,8 +87,8 @@ impl Plan {
     /// Adds an agent, which `sip:NAME@` reaches. Its recordings stay as they were written unless it says otherwise: samples are compared.
     #[must_use]
     pub fn agent(self, name: &str, toml: &str) -> Self {
-        let wav = if toml.contains("recording") { "" } else { "recording.format = \"wav\"\n" };
-        fs::write(self.dir.join("agents").join(format!("{name}.toml")), format!("{wav}{toml}"))
+        let wav = if toml.contains("recording") { "" } else { "\n[recording]\nformat = \"wav\"\n" };
+        fs::write(self.dir.join("agents").join(format!("{name}.toml")), format!("{toml}{wav}"))
             .expect("the temporary folder can be written");
         self
     }

@@ -166,7 +166,13 @@ impl Bucket {
     }
 
     /// Stores a file and looks whether it is there, whole.
-    pub(super) async fn put(&self, locator: &str, path: &Path, sums: &Sums, content_type: &str) -> Result<(), BucketFault> {
+    pub(super) async fn put(
+        &self,
+        locator: &str,
+        path: &Path,
+        sums: &Sums,
+        content_type: &str,
+    ) -> Result<(), BucketFault> {
         use base64::Engine as _;
         let (place, key) = self.split(locator)?;
         let file = File::open(path).await.map_err(BucketFault::File)?;

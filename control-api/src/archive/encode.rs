@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read as _, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -73,8 +74,11 @@ impl Encoding {
         Ok(Self { from, head, left, read: Sha256::new_with_prefix(header), length, to, part })
     }
 
-    /// Encodes the next seconds; false when there are none.
+    /// Encodes the next seconds; false when there are none. A file that was deleted meanwhile is missing.
     pub(super) fn step(&mut self) -> Result<bool, EncodeFault> {
+        if self.from.get_ref().metadata()?.nlink() == 0 {
+            return Err(EncodeFault::Missing);
+        }
         let second = u64::from(self.head.rate) * u64::from(self.head.channels) * 2;
         let mut bytes = vec![0; usize::try_from((SECONDS * second).min(self.left)).unwrap_or_default()];
         self.from.read_exact(&mut bytes)?;
@@ -181,6 +185,12 @@ mod tests {
         assert!(half.step().unwrap() && part.exists());
         drop(half);
         assert!(!part.exists() && !ogg.exists());
+        // Deleted in the middle.
+        let mut gone = Encoding::open(&wav, part.clone(), 1).unwrap();
+        std::fs::remove_file(&wav).unwrap();
+        assert!(matches!(gone.step(), Err(EncodeFault::Missing)));
+        drop(gone);
+        std::fs::write(&wav, &file).unwrap();
         // Another file than was recorded.
         let other = Described { bytes: 320_044, sha256: "ab".repeat(32) };
         let refused = all(Encoding::open(&wav, part.clone(), 1).unwrap(), &other, &ogg);

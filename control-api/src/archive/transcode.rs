@@ -87,12 +87,14 @@ impl Handler for Transcode {
             {
                 match self.encode(&files, &row).await {
                     Ok(made) => self.note(&context.store, &row, &files, &made).await?,
-                    Err(fault) => {
+                    Err(fault) if is_still(&context.store, &row).await? => {
                         if matches!(fault, Fault::Never(_)) || job.attempt >= job.max_attempts {
                             self.leave_upload(&context.store, id, local).await?;
                         }
                         return Err(fault);
                     }
+                    // It was deleted meanwhile, which ends the work on it.
+                    Err(_) => {}
                 }
             }
             // What the row says now decides, whoever wrote it: it may have been deleted while the file was being made.
@@ -170,6 +172,12 @@ impl Transcode {
         }
         Ok(())
     }
+}
+
+/// Whether a row is as it was.
+async fn is_still(store: &Store, row: &RecordingRow) -> Result<bool, sqlx::Error> {
+    let now = store.recording(&row.id).await?;
+    Ok(now.is_some_and(|now| now.state == row.state && now.locator == row.locator))
 }
 
 /// Names the stream in its file: the same each time, so that who repeats the work makes the same file.

@@ -38,7 +38,9 @@ impl Decoded {
         // A WAV file ends at four gigabytes.
         let data_bytes = frames.and_then(|frames| u32::try_from(frames.checked_mul(u64::from(channels) * 2)?).ok());
         let fits = only.is_none() || head.channels == 2;
-        Ok(data_bytes.filter(|_| fits).map(|data_bytes| Self { wav: Head { rate: head.rate, channels, data_bytes }, only }))
+        Ok(data_bytes
+            .filter(|_| fits)
+            .map(|data_bytes| Self { wav: Head { rate: head.rate, channels, data_bytes }, only }))
     }
 
     /// Its length.
