@@ -145,9 +145,9 @@ async fn adopt_encodings(store: &Store, archive: &Archive, node: &str) -> Result
 async fn adopt_uploads(store: &Store, archive: &Archive, node: &str) -> Result<u64, sqlx::Error> {
     let (mut last, mut adopted) = (String::new(), 0);
     loop {
-        // What is still to be encoded moves after that.
+        // What is still to be encoded moves after that. Without a date nobody has looked yet whether it is to be encoded.
         let rows = sqlx::query(
-            "SELECT id, locator FROM recordings WHERE id > $1 AND state = 'ready' AND locator NOT LIKE $2 AND NOT EXISTS
+            "SELECT id, locator FROM recordings WHERE id > $1 AND state = 'ready' AND expires_at IS NOT NULL AND locator NOT LIKE $2 AND NOT EXISTS
                (SELECT 1 FROM jobs j WHERE j.dedupe_key = $3 || recordings.id AND j.state IN ('queued','running')) ORDER BY id LIMIT $4",
         )
         .bind(last.clone())
