@@ -178,7 +178,7 @@ mod tests {
         let folder = folder("name");
         let (wav, part, ogg) = (folder.join("a.wav"), folder.join("parts/a"), folder.join("a.ogg"));
         let mut file = Head { rate: 8000, channels: 2, data_bytes: 320_000 }.bytes().to_vec();
-        file.extend((0..320_000_u32).map(|n| (n * n >> 9) as u8));
+        file.extend((0..320_000_u32).map(|n| (n.wrapping_mul(n) >> 9) as u8));
         std::fs::write(&wav, &file).unwrap();
         // Broken off in the middle.
         let mut half = Encoding::open(&wav, part.clone(), 1).unwrap();
