@@ -10,6 +10,26 @@ use tests::{Line, Phone, Sidetone, Sip, header, workspace};
 /// Silence in µ-law.
 const QUIET: [u8; 160] = [0xff; 160];
 
+/// An agent that stays on the line whatever it believes to hear.
+const PATIENT: &str = r#"
+name = "Patient"
+mode = "flow"
+[greeting]
+text = "Hello."
+[flow]
+start = "listen"
+globals = { goodbye = "listen", operator = "listen" }
+[flow.states.listen]
+expect = { kind = "digits", min = 9, max = 9 }
+set = "digits"
+go = "bye"
+no_match = { say = "Please go on.", max = 100, go = "listen" }
+no_input = { say = "Please go on.", max = 100, go = "listen" }
+[flow.states.bye]
+say = "Goodbye."
+end = true
+"#;
+
 /// A loud tone of 500 Hz in µ-law.
 fn tone() -> [u8; 160] {
     let samples: [i16; 160] =
@@ -252,8 +272,9 @@ async fn notified(line: &Line, wanted: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_is_passed_on_talks_to_somebody_else() {
-    let (ours, theirs) = tokio::join!(Sidetone::start(), Sidetone::start());
-    let mut line = Line::call(ours.sip, &ours.uri("demo")).await;
+    let patient = Sidetone::with(|plan| plan.agent("patient", PATIENT));
+    let (ours, theirs) = tokio::join!(patient, Sidetone::start());
+    let mut line = Line::call(ours.sip, &ours.uri("patient")).await;
     let id = id_of(&ours, &line).await;
     line.talk(10, Duration::ZERO, |_| QUIET).await;
     let refer = line.within_with("REFER", 2, &format!("Refer-To: <{}>\r\n", theirs.uri("bench")), "");
