@@ -22,6 +22,7 @@ mod live;
 mod moved;
 mod outbound;
 mod races;
+mod recorded;
 mod released;
 mod reviewer;
 mod sequential;
