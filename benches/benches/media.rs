@@ -171,7 +171,7 @@ fn second(n: usize) -> Vec<i16> {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let noise = (seed >> 27) as i16 - 16;
             let spoken = (voice * 5000.0 * (0.5 + 0.5 * wave(3.0))) as i16;
-            if n / 3 % 2 == 0 { [spoken, noise] } else { [noise, spoken] }
+            if (n / 3).is_multiple_of(2) { [spoken, noise] } else { [noise, spoken] }
         })
         .collect()
 }
