@@ -341,6 +341,8 @@ impl Endpoint {
             + self.tags.len()
             + self.auths.len()
             + self.merge_keys.len()
+            + self.server_keys.len()
+            + self.client_keys.len()
             + self.out.timers.len()
     }
 
