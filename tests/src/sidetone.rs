@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-use crate::Api;
+use crate::{Api, elsewhere};
 
 /// The API key of every server here.
 pub(crate) const KEY: &str = "st_live_Ab12Cd34_00000000000000000000000000000000";
@@ -277,6 +277,20 @@ impl Sidetone {
     /// Kills it with SIGKILL, as the kernel does when memory runs out.
     pub async fn kill(&mut self) {
         self.process.kill().await.expect("a child can be killed");
+    }
+
+    /// One that listens elsewhere too, with TLS there: its address, port and certificate.
+    pub async fn secure_elsewhere() -> (Self, IpAddr, u16, PathBuf) {
+        let address = elsewhere();
+        let mut tls = None;
+        let server = Self::with(|plan| {
+            let (plan, port, certificate) = plan.also_at(address).secure(address);
+            tls = Some((port, certificate));
+            plan
+        })
+        .await;
+        let (port, certificate) = tls.expect("the plan was made");
+        (server, address, port, certificate)
     }
 
     /// Starts it again on the same data.

@@ -20,33 +20,18 @@ async fn linphone_asks_holds_and_hangs_up_over_udp() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn linphone_asks_holds_and_hangs_up_over_tls() {
-    let address = elsewhere();
-    let mut tls = None;
-    let server = Sidetone::with(|plan| {
-        let (plan, port, certificate) = plan.also_at(address).secure(address);
-        tls = Some((port, certificate));
-        plan
-    })
-    .await;
-    let (port, certificate) = tls.unwrap();
+    let (server, address, port, certificate) = Sidetone::secure_elsewhere().await;
     let phone = Linphone::start(&server, address, "linphone", Some((port, &certificate))).await;
     asks_holds_and_hangs_up(&server, phone, "TLS").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn linphone_does_not_call_a_server_whose_certificate_it_does_not_know() {
-    let address = elsewhere();
-    let mut tls = None;
-    let server = Sidetone::with(|plan| {
-        let (plan, port, _) = plan.also_at(address).secure(address);
-        tls = Some(port);
-        plan
-    })
-    .await;
+    let (server, address, port, _) = Sidetone::secure_elsewhere().await;
     let stranger = rcgen::generate_simple_self_signed([address.to_string()]).unwrap();
     let path = server.dir().join("stranger.pem");
     std::fs::write(&path, stranger.cert.pem()).unwrap();
-    let mut phone = Linphone::start(&server, address, "linphone", Some((tls.unwrap(), &path))).await;
+    let mut phone = Linphone::start(&server, address, "linphone", Some((port, &path))).await;
     phone.call("demo").await;
     written(&phone, " error.").await;
     assert!(server.api.calls().await.is_empty());

@@ -1,7 +1,7 @@
 //! A softphone of others, baresip, asks for an appointment with a voice from a file and is understood.
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn a_softphone_is_understood() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_softphone_is_understood_over_tls() {
-    let (server, _, port, certificate) = secure_server().await;
+    let (server, _, port, certificate) = Sidetone::secure_elsewhere().await;
     books(&server, |phone| phone.over_tls(port, &certificate)).await;
     let call = server.api.call_from("softphone").await.unwrap();
     let trace = server.api.trace(call["id"].as_str().unwrap()).await;
@@ -29,27 +29,13 @@ async fn a_softphone_is_understood_over_tls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_softphone_holds_comes_back_and_passes_the_call_on() {
-    let (server, address, port, certificate) = secure_server().await;
+    let (server, address, port, certificate) = Sidetone::secure_elsewhere().await;
     let microphone = microphone(&server, &silence(60));
     let phone = |name| Baresip::new(&server, address, "demo", name, &microphone);
     tokio::join!(
         passes_on(&server, "by-tcp", phone("by-tcp").over_tcp()),
         passes_on(&server, "by-tls", phone("by-tls").over_tls(port, &certificate)),
     );
-}
-
-/// A server that listens elsewhere too, with TLS there: its address, port and certificate.
-async fn secure_server() -> (Sidetone, IpAddr, u16, PathBuf) {
-    let address = elsewhere();
-    let mut tls = None;
-    let server = Sidetone::with(|plan| {
-        let (plan, port, certificate) = plan.also_at(address).secure(address);
-        tls = Some((port, certificate));
-        plan
-    })
-    .await;
-    let (port, certificate) = tls.unwrap();
-    (server, address, port, certificate)
 }
 
 /// Holds, takes back, and passes the agent on to a colleague; then it is gone, and the agent talks to the colleague.
