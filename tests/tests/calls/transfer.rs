@@ -272,17 +272,20 @@ async fn notified(line: &Line, wanted: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_is_passed_on_talks_to_somebody_else() {
-    let patient = Sidetone::with(|plan| plan.agent("patient", PATIENT));
-    let (ours, theirs) = tokio::join!(patient, Sidetone::start());
+    // Both are patient: who plays without a pause leaves nobody the floor.
+    let patient = || Sidetone::with(|plan| plan.agent("patient", PATIENT));
+    let (ours, theirs) = tokio::join!(patient(), patient());
     let mut line = Line::call(ours.sip, &ours.uri("patient")).await;
     let id = id_of(&ours, &line).await;
     line.talk(10, Duration::ZERO, |_| QUIET).await;
-    let refer = line.within_with("REFER", 2, &format!("Refer-To: <{}>\r\n", theirs.uri("bench")), "");
+    let refer = line.within_with("REFER", 2, &format!("Refer-To: <{}>\r\n", theirs.uri("patient")), "");
     let answer = line.sip().ask(&refer).await;
     assert!(answer.starts_with("SIP/2.0 202"), "{answer}");
     notified(&line, "SIP/2.0 200").await;
     line.hang_up().await;
     ours.api.told(&id, "call.transfer.bridged").await;
+    // Each has had its say; now nobody speaks for a while.
+    ours.api.event(&id, |event| event["data"]["text"] == "Please go on.").await;
     let say = ours
         .api
         .post(
