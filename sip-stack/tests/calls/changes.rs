@@ -1,26 +1,11 @@
 //! Sessions that change: hold and resume, media that moves, UPDATE, glare, late offers, ways that fail.
 
-use sip_stack::{CallError, CallHandle, Cause, Direction, Event, Refusal, Transport, offer};
+use sip_stack::{CallError, Cause, Direction, Event, Refusal, Transport, offer};
 
 use crate::world::{
-    A, ANSWER, B, Bench, CALM, OFFER, World, ability, endpoint, flow, header, incoming, inside, lines, ms, outgoing,
-    response,
+    A, ANSWER, B, Bench, CALM, OFFER, World, ability, endpoint, flow, header, inside, lines, ms, outgoing, response,
+    talking,
 };
-
-/// Two endpoints in an answered call; the handles at A and B.
-fn talking(world: &mut World) -> (CallHandle, CallHandle) {
-    let ours = world.peers[0].1.invite(world.now, outgoing(flow(A, B, Transport::Udp)));
-    world.run_for(ms(50));
-    let events = world.take_events(1);
-    let theirs = incoming(&events).unwrap();
-    let Event::Incoming { invite, .. } = &events[0] else { panic!() };
-    let (answer, _) = offer::answer(invite.sdp.as_ref().unwrap(), &ability(5000)).unwrap();
-    world.peers[1].1.answer(world.now, theirs, answer).unwrap();
-    world.run_for(ms(100));
-    world.take_events(0);
-    world.take_events(1);
-    (ours, theirs)
-}
 
 fn description(direction: Direction, port: u16) -> String {
     offer::offer_with(&ability(port), direction).unwrap()

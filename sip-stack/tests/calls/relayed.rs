@@ -1,9 +1,9 @@
 //! Two calls of ours are joined, and each is told where the other takes its media (RFC 3725 §4.1).
 
 use sip_stack::offer::{self, relay};
-use sip_stack::{CallError, CallHandle, Event, Refusal, Sdp, Transport};
+use sip_stack::{CallError, Event, Refusal, Sdp};
 
-use crate::world::{A, B, CALM, World, ability, flow, incoming, ms, outgoing};
+use crate::world::{CALM, World, ability, ms, talking};
 
 fn description(media: &[&str]) -> Sdp {
     let head = "v=0\r\no=alice 5 6 IN IP4 192.0.2.1\r\ns=secret\r\ne=a@example.org\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
@@ -57,21 +57,6 @@ fn what_is_on_hold_encrypted_or_nowhere_is_not_passed_on() {
     }
     let other = description(&["m=audio 6000 RTP/AVP 8"]);
     assert_eq!(relay::answer(&description(&OFFER), &other, &ability(5000)), None, "a codec that nobody offered");
-}
-
-/// A call from A to B; the handles at both.
-fn talking(world: &mut World) -> (CallHandle, CallHandle) {
-    let ours = world.peers[0].1.invite(world.now, outgoing(flow(A, B, Transport::Udp)));
-    world.run_for(ms(50));
-    let events = world.take_events(1);
-    let theirs = incoming(&events).unwrap();
-    let Event::Incoming { invite, .. } = &events[0] else { panic!() };
-    let (answer, _) = offer::answer(invite.sdp.as_ref().unwrap(), &ability(5000)).unwrap();
-    world.peers[1].1.answer(world.now, theirs, answer).unwrap();
-    world.run_for(ms(100));
-    world.take_events(0);
-    world.take_events(1);
-    (ours, theirs)
 }
 
 #[test]

@@ -336,3 +336,18 @@ pub fn response(request: &str, status: &str, tag: &str, body: &str) -> String {
         body.len()
     )
 }
+
+/// Two endpoints in an answered call; the handles at A and B.
+pub fn talking(world: &mut World) -> (CallHandle, CallHandle) {
+    let ours = world.peers[0].1.invite(world.now, outgoing(flow(A, B, Transport::Udp)));
+    world.run_for(ms(50));
+    let events = world.take_events(1);
+    let theirs = incoming(&events).unwrap();
+    let Event::Incoming { invite, .. } = &events[0] else { panic!() };
+    let (answer, _) = offer::answer(invite.sdp.as_ref().unwrap(), &ability(5000)).unwrap();
+    world.peers[1].1.answer(world.now, theirs, answer).unwrap();
+    world.run_for(ms(100));
+    world.take_events(0);
+    world.take_events(1);
+    (ours, theirs)
+}
