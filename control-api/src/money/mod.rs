@@ -6,6 +6,7 @@
 pub(crate) mod adjust;
 pub(crate) mod calendar;
 mod caps;
+pub(crate) mod charge;
 pub(crate) mod closing;
 pub(crate) mod cost;
 pub(crate) mod decks;

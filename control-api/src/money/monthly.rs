@@ -7,9 +7,10 @@ use sqlx::Row as _;
 
 use super::{
     calendar,
-    ledger::{Account, Kind, LedgerError, Purse, Txn},
+    charge::{self, Charge},
+    ledger::{LedgerError, Purse},
     payments::TELL_OPERATOR,
-    subscriptions, usage,
+    subscriptions,
 };
 use crate::{
     BoxFuture,
@@ -62,34 +63,15 @@ impl Store {
     async fn take_rent(&self, rent: &Rent, at_ms: i64) -> Result<bool, LedgerError> {
         let mut tx = self.begin().await?;
         let mut purse = Purse::open(&mut tx, rent.tenant, true).await?;
-        let key = format!("rent:{}:{}", rent.number, rent.month_at);
-        let txn = Txn {
-            kind: Kind::Charge,
-            idem_key: key.clone(),
-            call: None,
-            lease: None,
-            payment: None,
+        let charge = Charge {
+            item: "number_month",
+            quantity: 1,
+            amount_micros: rent.amount,
+            key: format!("rent:{}:{}", rent.number, rent.month_at),
             memo: json!({"text": format!("rent of {}", rent.e164)}),
-            actor: "system",
             at_ms,
-            entries: &[(Account::Available, -rent.amount), (Account::Revenue, rent.amount)],
         };
-        let new = purse.post(&mut tx, txn).await?;
-        if new {
-            let record = usage::Record {
-                tenant: rent.tenant,
-                livemode: true,
-                call: None,
-                item: "number_month",
-                provider: "",
-                quantity: 1,
-                amount_micros: rent.amount,
-                vendor_micros: 0,
-                dedupe_key: key,
-                at_ms,
-            };
-            usage::record(&mut tx, &record).await?;
-        }
+        let new = charge::charge(&mut tx, &mut purse, rent.tenant, charge).await?;
         // The month that was due is paid, whoever did it; the next one begins where it ended.
         let next = calendar::month_after(rent.month_at);
         sqlx::query("UPDATE numbers SET next_bill_at = $1 WHERE id = $2 AND next_bill_at = $3")

@@ -13,8 +13,8 @@ use crate::{
     BoxFuture, Context, Fault, Handler, Job, NewEvent, NewJob, Store, emit, enqueue,
     money::{
         calendar,
-        ledger::{Account, Kind, LedgerError, Purse, Txn},
-        usage,
+        charge::{self, Charge},
+        ledger::{LedgerError, Purse},
     },
     store::json_text,
     time::now_ms,
@@ -45,38 +45,17 @@ pub(crate) async fn pay(
 ) -> Result<(), LedgerError> {
     let amount = price.setup_micros + price.monthly_micros;
     let sign = if back { -1 } else { 1 };
-    let (amount, key, at_ms) =
-        (sign * amount, format!("order:{order}:{}", if back { "back" } else { "pay" }), now_ms());
     let mut purse = Purse::open(tx, tenant, true).await?;
-    let entries = [(Account::Available, -amount), (Account::Revenue, amount)];
-    let txn = Txn {
-        kind: Kind::Charge,
-        idem_key: key.clone(),
-        call: None,
-        lease: None,
-        payment: None,
-        memo: json!({ "number_order": order.to_string(), "back": back }),
-        actor: "system",
-        at_ms,
-        entries: &entries,
-    };
-    if purse.post(tx, txn).await? {
+    let charge = Charge {
         // On the statement it is the number's first month.
-        let record = usage::Record {
-            tenant,
-            livemode: true,
-            call: None,
-            item: "number_month",
-            provider: "",
-            quantity: sign,
-            amount_micros: amount,
-            vendor_micros: 0,
-            dedupe_key: key,
-            at_ms,
-        };
-        usage::record(tx, &record).await?;
-    }
-    Ok(())
+        item: "number_month",
+        quantity: sign,
+        amount_micros: sign * amount,
+        key: format!("order:{order}:{}", if back { "back" } else { "pay" }),
+        memo: json!({ "number_order": order.to_string(), "back": back }),
+        at_ms: now_ms(),
+    };
+    charge::charge(tx, &mut purse, tenant, charge).await.map(drop)
 }
 
 /// Does the orders of numbers.

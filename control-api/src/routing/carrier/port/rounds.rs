@@ -8,8 +8,8 @@ use crate::{
     NewJob,
     jobs::{Terms, enqueue_on},
     money::{
-        ledger::{Account, Kind, LedgerError, Purse, Txn},
-        usage,
+        charge::{self, Charge},
+        ledger::{LedgerError, Purse},
     },
 };
 
@@ -84,34 +84,18 @@ pub(crate) async fn pay(
         Some(number) => format!("port:{order}:{number}:back"),
         None => format!("port:{order}:pay"),
     };
-    let entries = [(Account::Available, -sign * amount), (Account::Revenue, sign * amount)];
-    let txn = Txn {
-        kind: Kind::Charge,
-        idem_key: key.clone(),
-        call: None,
-        lease: None,
-        payment: None,
-        memo: json!({ "number_order": order.to_string(), "back": back.is_some() }),
-        actor: "system",
-        at_ms,
-        entries: &entries,
-    };
-    if amount > 0 && purse.post(tx, txn).await? {
-        let record = usage::Record {
-            tenant,
-            livemode: true,
-            call: None,
-            item: "number_port",
-            provider: "",
-            quantity: sign,
-            amount_micros: sign * amount,
-            vendor_micros: 0,
-            dedupe_key: key,
-            at_ms,
-        };
-        usage::record(tx, &record).await?;
+    if amount <= 0 {
+        return Ok(());
     }
-    Ok(())
+    let charge = Charge {
+        item: "number_port",
+        quantity: sign,
+        amount_micros: sign * amount,
+        key,
+        memo: json!({ "number_order": order.to_string(), "back": back.is_some() }),
+        at_ms,
+    };
+    charge::charge(tx, purse, tenant, charge).await.map(drop)
 }
 
 /// The pause before the next round: after what is new a minute, then later and later; after silence of the carrier seconds first.
