@@ -128,8 +128,12 @@ fn inputs(text: &str, last: u64) -> Vec<In> {
             let said = quoted(text);
             let rest = text.rsplit('"').next().unwrap();
             let duration = rest.split_whitespace().next().and_then(|number| number.parse().ok());
-            let say = In::Say { text: said, protected: rest.contains("uninterruptible"), ends: false };
+            let say = In::Say { text: said, protected: rest.contains("uninterruptible"), ends: false, id: None };
             return vec![say, In::Audio { r#gen, duration }];
+        }
+        "say" => {
+            let protected = text.ends_with("uninterruptible");
+            In::Say { text: quoted(text), protected, ends: false, id: None }
         }
         "mark" => In::Mark { r#gen },
         "on" => In::On { at: number_after(text, "on(") },
@@ -215,7 +219,7 @@ fn shown(out: &Out) -> String {
         Out::RunTool { id } => format!("run_tool {id}"),
         Out::CancelTool { id } => format!("cancel_tool {id}"),
         Out::Say { line, .. } => match line {
-            Line::Text(text) => format!("say {text:?}"),
+            Line::Text { text, .. } => format!("say {text:?}"),
             Line::Filler => "say filler".into(),
             Line::Apology => "say apology".into(),
             Line::NobodyThere => "say goodbye, nobody there".into(),
@@ -438,7 +442,7 @@ fn every_timeline_is_read() {
     let files = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("timelines")).unwrap();
     let ids: Vec<String> =
         files.flat_map(|file| load(file.unwrap().file_name().to_str().unwrap())).map(|timeline| timeline.id).collect();
-    assert_eq!(ids.len(), 90);
+    assert_eq!(ids.len(), 92);
     for (id, _) in WAITING {
         assert!(ids.iter().any(|other| other == id), "{id} waits but does not exist");
     }

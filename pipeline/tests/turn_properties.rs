@@ -182,9 +182,12 @@ impl World {
             37 => In::ToolResult { id: format!("t{}", self.random.below(6)) },
             38 => In::EndCall { r#gen },
             39 => In::Expect(field(&mut self.random)),
-            40 => {
-                In::Say { text: "Hello.".into(), protected: self.random.below(3) == 0, ends: self.random.below(6) == 0 }
-            }
+            40 => In::Say {
+                text: "Hello.".into(),
+                protected: self.random.below(3) == 0,
+                ends: self.random.below(6) == 0,
+                id: None,
+            },
             41 => match self.random.below(4) {
                 0 => In::Music(true),
                 1 => In::Music(false),

@@ -150,14 +150,10 @@ impl Conversation {
                 self.input(now, In::ToolResult { id }, line);
             }
             Order::Say(Say { text, now: at_once, protected, ends, id }) => {
-                if let Some(id) = id {
-                    let asked = (text.clone(), id);
-                    if at_once { self.asked.push_front(asked) } else { self.asked.push_back(asked) }
-                }
                 let say = match (ends, at_once) {
                     (true, true) => In::Farewell { text },
-                    (false, true) => In::SayNow { text, protected },
-                    (ends, false) => In::Say { text, protected, ends },
+                    (false, true) => In::SayNow { text, protected, id },
+                    (ends, false) => In::Say { text, protected, ends, id },
                 };
                 self.input(now, say, line);
             }

@@ -83,8 +83,6 @@ pub struct Conversation {
     floor_raised: bool,
     fillers: usize,
     lines: Lines,
-    /// Texts that were asked for, and by whom, until the machine takes them up.
-    asked: VecDeque<(String, String)>,
     /// The caller is speaking, by the ear.
     speaking: bool,
     /// The caller has put us on hold.
@@ -124,7 +122,6 @@ impl Conversation {
             floor_raised: false,
             fillers: 0,
             lines: parts.lines,
-            asked: VecDeque::new(),
             speaking: false,
             held: false,
             away: false,
@@ -183,7 +180,7 @@ impl Conversation {
             self.expect(0, expect);
         }
         if !text.is_empty() {
-            self.turns.handle(0, In::Say { text: text.join(" "), protected, ends });
+            self.turns.handle(0, In::Say { text: text.join(" "), protected, ends, id: None });
         }
         self.carry_out_without_line();
     }

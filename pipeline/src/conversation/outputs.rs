@@ -182,10 +182,8 @@ impl Conversation {
 
     fn say_line(&mut self, r#gen: Gen, line: turn::Line) {
         let text = match line {
-            turn::Line::Text(text) => {
-                if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == text) {
-                    self.speech(r#gen).say_id = self.asked.remove(at).map(|(_, id)| id);
-                }
+            turn::Line::Text { text, id } => {
+                self.speech(r#gen).say_id = id;
                 text
             }
             turn::Line::Filler => {

@@ -1,6 +1,6 @@
 //! The agent's side: from the first token to the last sample, and what happens when a vendor is late.
 
-use super::state::{Agent, Mode, Origin, Speech, Thought, Twin, Waiting};
+use super::state::{Agent, Mode, Origin, Speech, Thought, Twin};
 use super::{Cause, Line, Manner, Note, Out, Prompt, Turns};
 use crate::{Gen, Ms};
 
@@ -117,13 +117,15 @@ impl Turns {
         if !matches!(self.agent, Agent::Idle) || !(self.floor_is_free() || screening) {
             return;
         }
-        let Some(Waiting { text, protected, ends }) = self.lines.pop_front() else { return };
+        let Some(waiting) = self.lines.pop_front() else { return };
         let r#gen = self.new_gen();
+        let line = Line::Text { text: waiting.text.clone(), id: waiting.id.clone() };
         let mut thought = Thought::new(r#gen, self.turn, Origin::Own, now);
-        thought.protected = protected;
-        self.ending |= ends;
+        thought.protected = waiting.protected;
+        self.ending |= waiting.ends;
+        thought.line = Some(waiting);
         self.agent = Agent::Thinking(thought);
-        self.say(Out::Say { r#gen, line: Line::Text(text) });
+        self.say(Out::Say { r#gen, line });
     }
 
     /// The last sample of a generation has been heard.
@@ -303,9 +305,11 @@ impl Turns {
 
     /// Nothing to be heard in all that time.
     pub(super) fn think_fail(&mut self, now: Ms) {
-        let Agent::Thinking(thought) = &self.agent else { return };
+        let Agent::Thinking(thought) = &mut self.agent else { return };
         let own = thought.origin == Origin::Own;
         let protected = thought.protected;
+        // The voice cannot say it: tried again, it would fail again.
+        thought.line = None;
         self.cancel_agent(now);
         if own {
             return;

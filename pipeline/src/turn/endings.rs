@@ -182,7 +182,7 @@ impl Turns {
     /// Somebody wants the call to end behind these words.
     pub(super) fn farewell(&mut self, text: String, now: Ms) {
         if !self.is_closed() {
-            self.last_words(Line::Text(text), Cause::AgentEnded, now);
+            self.last_words(Line::Text { text, id: None }, Cause::AgentEnded, now);
         }
     }
 

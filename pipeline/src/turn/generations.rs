@@ -93,7 +93,8 @@ impl Turns {
         }
     }
 
-    /// Silences the agent and forgets what it was about to say. Results that the caller has not heard about are told again.
+    /// Silences the agent and forgets what it was about to answer. Results that the caller has not heard about are told again, and
+    /// a line that had not begun to sound waits again.
     pub(super) fn cancel_agent(&mut self, now: Ms) {
         match std::mem::replace(&mut self.agent, Agent::Idle) {
             Agent::Idle => {}
@@ -114,6 +115,9 @@ impl Turns {
             if !self.tools.results.contains(&id) {
                 self.tools.results.push(id);
             }
+        }
+        if let Some(line) = thought.line {
+            self.lines.push_front(line);
         }
     }
 

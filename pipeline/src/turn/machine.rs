@@ -150,15 +150,15 @@ impl Turns {
             In::EndCall { r#gen } => self.end_call(r#gen),
             In::Expect(field) => self.expect = field,
             In::Keymap(keys) => self.keymap = keys,
-            In::Say { text, protected, ends } => {
+            In::Say { text, protected, ends, id } => {
                 if !self.is_closed() {
-                    self.lines.push_back(Waiting { text, protected, ends });
+                    self.lines.push_back(Waiting { text, protected, ends, id });
                 }
             }
-            In::SayNow { text, protected } => {
+            In::SayNow { text, protected, id } => {
                 if !self.is_closed() {
                     self.cancel_all(now);
-                    self.lines.push_front(Waiting { text, protected, ends: false });
+                    self.lines.push_front(Waiting { text, protected, ends: false, id });
                 }
             }
             In::Farewell { text } => self.farewell(text, now),

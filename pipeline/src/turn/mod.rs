@@ -162,6 +162,8 @@ pub enum In {
         protected: bool,
         /// Whether the call ends after it.
         ends: bool,
+        /// What whoever asked for it knows it by.
+        id: Option<String>,
     },
     /// Somebody wants this said at once: what the agent says is cut.
     SayNow {
@@ -169,6 +171,8 @@ pub enum In {
         text: String,
         /// Whether the caller cannot interrupt it.
         protected: bool,
+        /// What whoever asked for it knows it by.
+        id: Option<String>,
     },
     /// The call ends behind these last words, whatever the caller says to them.
     Farewell {
@@ -428,8 +432,13 @@ pub enum Note {
 /// Lines the machine asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Line {
-    /// Text of the flow.
-    Text(String),
+    /// Somebody's own words.
+    Text {
+        /// The words.
+        text: String,
+        /// What whoever asked for them knows them by.
+        id: Option<String>,
+    },
     /// A short sound of working on it.
     Filler,
     /// Neither model answers.

@@ -189,6 +189,8 @@ pub(super) struct Thought {
     pub(super) over: bool,
     /// The call ends with its last sample, whatever anybody says.
     pub(super) closes: Option<super::Cause>,
+    /// The line that it is: unheard, it goes back to where it waited.
+    pub(super) line: Option<Waiting>,
 }
 
 impl Thought {
@@ -211,6 +213,7 @@ impl Thought {
             protected: false,
             over: false,
             closes: None,
+            line: None,
         }
     }
 }
@@ -308,4 +311,5 @@ pub(super) struct Waiting {
     pub(super) text: String,
     pub(super) protected: bool,
     pub(super) ends: bool,
+    pub(super) id: Option<String>,
 }
