@@ -143,7 +143,7 @@ impl Store {
 
     async fn vacuum_into(&self, path: &Path) -> Result<(), AdminError> {
         let path = path.to_str().ok_or_else(|| AdminError::Dump("the path is not UTF-8".into()))?;
-        sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(self.pool()).await?;
+        sqlx::query("VACUUM INTO $1").bind(path.to_owned()).execute(self.writers()).await?;
         Ok(())
     }
 }

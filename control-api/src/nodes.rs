@@ -72,7 +72,7 @@ pub(crate) async fn run(
     let gone = sqlx::query("UPDATE nodes SET state = 'gone', calls = 0 WHERE id = $1 AND boot_id = $2")
         .bind(&node.id)
         .bind(node.boot.to_string())
-        .execute(store.pool());
+        .execute(store.writers());
     let _ = tokio::time::timeout(Duration::from_secs(2), gone).await;
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn beat(
     .bind(node.version)
     .bind(node.started_at_ms)
     .bind(now_ms)
-    .execute(store.pool())
+    .execute(store.writers())
     .await
     .map(drop)
 }

@@ -130,7 +130,7 @@ async fn batches(store: &Store, sql: &'static str, values: Vec<Bound>) -> Result
                 Bound::Number(number) => query.bind(*number),
             };
         }
-        if query.execute(store.pool()).await?.rows_affected() < BATCH {
+        if query.execute(store.writers()).await?.rows_affected() < BATCH {
             return Ok(());
         }
     }
@@ -205,7 +205,7 @@ async fn events(store: &Store, tenant: &str, days: i64, now: i64) -> Result<(), 
     .bind(purge_cursor(tenant))
     .bind(last)
     .bind(now_ms())
-    .execute(store.pool())
+    .execute(store.writers())
     .await?;
     batches(
         store,

@@ -129,7 +129,7 @@ impl Handler for Purge {
                 }
             }
             loop {
-                let rows = sqlx::query(files).bind(now).bind(BATCH).fetch_all(context.store.pool()).await?;
+                let rows = sqlx::query(files).bind(now).bind(BATCH).fetch_all(context.store.writers()).await?;
                 if rows.is_empty() {
                     break;
                 }

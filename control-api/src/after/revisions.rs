@@ -132,7 +132,7 @@ pub(super) async fn begin(store: &Store, call: CallId, revision: i64) -> Result<
     )
     .bind(call.to_string())
     .bind(revision)
-    .execute(store.pool())
+    .execute(store.writers())
     .await?;
     Ok(begun.rows_affected() == 1)
 }

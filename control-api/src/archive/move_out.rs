@@ -135,7 +135,7 @@ async fn adopt_encodings(store: &Store, archive: &Archive, node: &str) -> Result
             adopted += sqlx::query("UPDATE jobs SET node = $1 WHERE id = $2 AND state = 'queued'")
                 .bind(storable(node))
                 .bind(last.clone())
-                .execute(store.pool())
+                .execute(store.writers())
                 .await?
                 .rows_affected();
         }
@@ -236,7 +236,7 @@ impl Handler for Upload {
                     .bind(&remote)
                     .bind(id)
                     .bind(local)
-                    .execute(context.store.pool())
+                    .execute(context.store.writers())
                     .await?;
             }
             // What the row says now decides, whoever wrote it: it may have been deleted while the bytes were on their way.

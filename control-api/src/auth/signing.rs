@@ -173,7 +173,7 @@ impl Signing {
         .bind(sealed)
         .bind(state)
         .bind(now_ms())
-        .execute(self.store.pool())
+        .execute(self.store.writers())
         .await?;
         self.forget();
         Ok(())

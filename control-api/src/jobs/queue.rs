@@ -55,7 +55,7 @@ pub(super) async fn claim(
     for kind in kinds {
         query = query.bind(*kind);
     }
-    let rows = query.fetch_all(store.pool()).await?;
+    let rows = query.fetch_all(store.writers()).await?;
     rows.iter()
         .map(|row| {
             let payload: String = row.try_get("payload")?;
@@ -81,7 +81,7 @@ pub(super) async fn extend(store: &Store, worker: &str, job: &Job, now_ms: i64) 
     .bind(&job.id)
     .bind(worker.to_owned())
     .bind(job.attempt)
-    .execute(store.pool())
+    .execute(store.writers())
     .await?;
     Ok(held.rows_affected() == 1)
 }
@@ -112,7 +112,7 @@ pub(super) async fn settle(
     .bind(&job.id)
     .bind(worker.to_owned())
     .bind(job.attempt)
-    .execute(store.pool())
+    .execute(store.writers())
     .await
     .map(drop)
 }
@@ -124,7 +124,7 @@ pub(super) async fn release(store: &Store, worker: &str) -> Result<(), sqlx::Err
          WHERE locked_by = $1 AND state = 'running'",
     )
     .bind(worker.to_owned())
-    .execute(store.pool())
+    .execute(store.writers())
     .await
     .map(drop)
 }
@@ -135,7 +135,7 @@ pub(crate) async fn free(store: &Store, now_ms: i64) -> Result<u64, sqlx::Error>
         "UPDATE jobs SET state = 'queued', locked_until = 0, locked_by = NULL WHERE state = 'running' AND locked_until < $1",
     )
     .bind(now_ms)
-    .execute(store.pool())
+    .execute(store.writers())
     .await?
     .rows_affected();
     if freed > 0 {

@@ -128,7 +128,7 @@ impl Workers {
                 }
             }
             tokio::select! {
-                _ = bell.changed(), if running.len() < workers.at_once => {}
+                () = bell.rung(), if running.len() < workers.at_once => {}
                 () = tokio::time::sleep(POLL) => {}
                 Some(_) = running.join_next() => {}
                 _ = stop.wait_for(|stop| *stop) => break,

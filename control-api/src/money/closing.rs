@@ -108,7 +108,7 @@ impl Closing {
         .bind(now_ms())
         .bind(tenant.to_string())
         .bind(subscription.gateway_ref.unwrap_or_default())
-        .execute(store.pool())
+        .execute(store.writers())
         .await?;
         Ok(())
     }

@@ -115,7 +115,7 @@ impl Store {
         .bind(credit_micros(new.amount_minor, &new.currency, new.fx_ppm))
         .bind(i64::from(new.auto))
         .bind(new.at_ms)
-        .execute(self.pool())
+        .execute(self.writers())
         .await?;
         Ok(id)
     }
@@ -133,7 +133,7 @@ impl Store {
         .bind(checkout_ref.map(str::to_owned))
         .bind(payment_ref.map(str::to_owned))
         .bind(payment.to_owned())
-        .execute(self.pool())
+        .execute(self.writers())
         .await
         .map(drop)
     }

@@ -100,12 +100,15 @@ impl Store {
         .bind(payment.clone())
         .bind(tenant.to_string())
         .bind(at_ms - FORGOTTEN_MS)
-        .execute(self.pool())
+        .execute(self.writers())
         .await?;
         if claimed.rows_affected() == 1 {
             return Ok(Some((payment, set.amount_minor)));
         }
-        sqlx::query("UPDATE payments SET state = 'expired' WHERE id = $1").bind(payment).execute(self.pool()).await?;
+        sqlx::query("UPDATE payments SET state = 'expired' WHERE id = $1")
+            .bind(payment)
+            .execute(self.writers())
+            .await?;
         Ok(None)
     }
 

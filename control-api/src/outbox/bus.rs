@@ -109,7 +109,7 @@ pub(super) async fn run(
         }
     }
     let free = sqlx::query("UPDATE locks SET until_ms = 0 WHERE name = $1 AND holder = $2").bind(NAME).bind(&holder);
-    let _ = tokio::time::timeout(POLL, free.execute(store.pool())).await;
+    let _ = tokio::time::timeout(POLL, free.execute(store.writers())).await;
 }
 
 /// Opens the connection, which then mends itself, and finds or makes the stream.
@@ -143,7 +143,7 @@ async fn forward(store: &Store, context: &Context, holder: &str, now: i64) -> Re
             .bind(seq)
             .bind(now_ms())
             .bind(NAME)
-            .execute(store.pool())
+            .execute(store.writers())
             .await?;
     }
     match fault {
@@ -164,7 +164,7 @@ async fn cursor(store: &Store) -> Result<i64, sqlx::Error> {
         .bind(NAME)
         .bind(store.last_published().await?)
         .bind(now_ms())
-        .execute(store.pool())
+        .execute(store.writers())
         .await?;
     known().await?.map_or(Ok(0), |row| row.try_get(0))
 }
@@ -179,7 +179,7 @@ async fn lease(store: &Store, holder: &str, now: i64) -> Result<bool, sqlx::Erro
     .bind(holder.to_owned())
     .bind(now + LEASE_MS)
     .bind(now)
-    .execute(store.pool())
+    .execute(store.writers())
     .await?;
     Ok(held.rows_affected() == 1)
 }

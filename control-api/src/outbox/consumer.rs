@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, Row as _};
 use tokio::sync::watch;
 
 use super::{Hub, Published, published};
-use crate::{BoxFuture, Store, time::now_ms};
+use crate::{BoxFuture, Store, store::Ear, time::now_ms};
 
 /// Events of one transaction.
 const BATCH: i64 = 200;
@@ -27,14 +27,13 @@ pub(crate) trait Consumer: Send + Sync {
 
 /// Feeds one consumer until told to stop.
 pub(super) async fn run(store: Store, hub: Hub, consumer: Arc<dyn Consumer>, mut stop: watch::Receiver<bool>) {
-    let mut head = hub.watch();
+    let mut head = Ear::new(hub.watch());
     let mut failed = false;
     loop {
-        head.mark_unchanged();
         match step(&store, consumer.as_ref(), BATCH).await {
             Ok(taken) => {
                 failed = false;
-                if taken > 0 {
+                if taken == BATCH as usize {
                     continue;
                 }
             }
@@ -46,7 +45,7 @@ pub(super) async fn run(store: Store, hub: Hub, consumer: Arc<dyn Consumer>, mut
             }
         }
         tokio::select! {
-            _ = head.changed(), if !failed => {}
+            () = head.rung(), if !failed => {}
             () = tokio::time::sleep(POLL) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }

@@ -40,7 +40,7 @@ pub(super) async fn run(store: Store, hub: Hub, node: String, mut stop: watch::R
             }
         }
         tokio::select! {
-            _ = bell.changed() => {}
+            () = bell.rung() => {}
             () = tokio::time::sleep(POLL) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }

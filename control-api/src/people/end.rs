@@ -208,7 +208,7 @@ async fn purge(context: &Context, tenant: TenantId) -> Result<(), Fault> {
     )
     .bind(context.clock.now_ms())
     .bind(id)
-    .execute(store.pool())
+    .execute(store.writers())
     .await?;
     Ok(())
 }

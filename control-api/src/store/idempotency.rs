@@ -49,7 +49,7 @@ impl Store {
         .bind(locked_until)
         .bind(now)
         .bind(expires_at)
-        .execute(self.pool())
+        .execute(self.writers())
         .await?
         .rows_affected();
         if claimed == 1 {
@@ -94,7 +94,7 @@ impl Store {
         .bind(tenant.to_string())
         .bind(storable(key))
         .bind(fingerprint)
-        .execute(self.pool())
+        .execute(self.writers())
         .await
         .map(drop)
     }
@@ -107,7 +107,7 @@ impl Store {
         .bind(tenant.to_string())
         .bind(storable(key))
         .bind(fingerprint)
-        .execute(self.pool())
+        .execute(self.writers())
         .await
         .map(drop)
     }

@@ -135,7 +135,7 @@ impl Store {
             let _ = sqlx::query("UPDATE api_keys SET last_used_at = $1 WHERE id = $2")
                 .bind(now)
                 .bind(&id)
-                .execute(self.pool())
+                .execute(self.writers())
                 .await;
         }
         let (Ok(key), Ok(tenant)) = (id.parse(), tenant.parse()) else { return Ok(None) };

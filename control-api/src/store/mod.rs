@@ -4,7 +4,7 @@
 //! SQLite writers begin with `BEGIN IMMEDIATE` and therefore never fail half-way for a lock.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -12,10 +12,12 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Any, AnyPool, Row as _, Transaction, any::AnyPoolOptions};
+use sqlx::{Any, AnyPool, Row as _, Transaction};
 use tokio::sync::{Semaphore, watch};
 
+mod bell;
 pub(crate) mod calls;
+mod engine;
 pub(crate) mod erase;
 mod first_run;
 pub(crate) mod idempotency;
@@ -26,6 +28,9 @@ pub(crate) mod page;
 pub(crate) mod records;
 mod taken;
 
+pub(crate) use bell::Ear;
+pub(crate) use engine::Engine;
+use engine::{Checkpoints, Opened};
 pub use first_run::FirstRun;
 pub use taken::{Booking, Message, SlotTaken, TakeError};
 
@@ -36,18 +41,13 @@ const CONNECTIONS: u32 = 16;
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: AnyPool,
+    writers: AnyPool,
     engine: Engine,
+    _checkpoints: Option<Arc<Checkpoints>>,
     secret: Arc<OnceLock<[u8; 32]>>,
     bell: watch::Sender<u64>,
     changes: Arc<AtomicU64>,
     admissions: Arc<Semaphore>,
-}
-
-/// Which database speaks behind the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
 }
 
 /// Why the store cannot be used. Each is one line for an operator.
@@ -96,50 +96,13 @@ impl Store {
 
     /// The same with so many connections to a PostgreSQL; a SQLite file has one writer anyway.
     pub async fn open_with(url: &str, connections: u32) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let mut options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(5));
-        let (engine, target) = if let Some(rest) = url.strip_prefix("sqlite:") {
-            let path = rest.strip_prefix("//").unwrap_or(rest);
-            let path = path.split_once('?').map_or(path, |(path, _)| path);
-            let target = if path == ":memory:" {
-                // Each connection would be a database of its own.
-                options = options.max_connections(1).idle_timeout(None).max_lifetime(None);
-                "sqlite::memory:".to_owned()
-            } else if path.is_empty() {
-                return Err(StoreError::Url { url: url.to_owned(), reason: "no file named" });
-            } else {
-                writable(Path::new(path))?;
-                options = options.max_connections(8);
-                format!("sqlite://{path}?mode=rwc")
-            };
-            options = options.after_connect(|connection, _| {
-                Box::pin(async move {
-                    for pragma in [
-                        "PRAGMA journal_mode = WAL",
-                        "PRAGMA synchronous = NORMAL",
-                        "PRAGMA foreign_keys = ON",
-                        "PRAGMA busy_timeout = 5000",
-                    ] {
-                        sqlx::raw_sql(pragma).execute(&mut *connection).await?;
-                    }
-                    Ok(())
-                })
-            });
-            (Engine::Sqlite, target)
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            options = options.max_connections(connections.max(2));
-            (Engine::Postgres, url.to_owned())
-        } else {
-            return Err(StoreError::Url { url: blank_password(url), reason: "not sqlite:// or postgres://" });
-        };
-        let seats = (options.get_max_connections() / 2).max(1) as usize;
-        let pool = options
-            .connect(&target)
-            .await
-            .map_err(|source| StoreError::Connect { url: blank_password(url), source })?;
+        let Opened { engine, pool, writers, checkpoints } = engine::open(url, connections).await?;
+        let seats = (pool.options().get_max_connections() / 2).max(1) as usize;
         Ok(Self {
             pool,
+            writers,
             engine,
+            _checkpoints: checkpoints.map(Arc::new),
             secret: Arc::new(OnceLock::new()),
             bell: watch::Sender::new(0),
             changes: Arc::default(),
@@ -172,10 +135,17 @@ impl Store {
     /// Closes the pool after what is under way.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.writers.close().await;
     }
 
+    /// For reading.
     pub(crate) fn pool(&self) -> &AnyPool {
         &self.pool
+    }
+
+    /// For single statements that write; transactions have [`Store::begin`].
+    pub(crate) fn writers(&self) -> &AnyPool {
+        &self.writers
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -189,15 +159,15 @@ impl Store {
     }
 
     /// Hears every [`Store::ring`] of this process from now on; several rings may be heard as one.
-    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
-        self.bell.subscribe()
+    pub(crate) fn listen(&self) -> Ear<u64> {
+        Ear::new(self.bell.subscribe())
     }
 
     /// Begins a transaction that will write.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.engine {
-            Engine::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
-            Engine::Postgres => self.pool.begin().await,
+            Engine::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await,
+            Engine::Postgres => self.writers.begin().await,
         }
     }
 
@@ -221,23 +191,6 @@ impl Store {
         }
         Ok(*self.secret.get_or_init(|| crate::seal::hmac(&seed, b"sidetone links and cursors")))
     }
-}
-
-/// Proves that the file and its folder can be written, so that the error is the system's own and names the path.
-fn writable(path: &Path) -> Result<(), StoreError> {
-    let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(unwritable)?;
-    }
-    std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(unwritable)?;
-    Ok(())
-}
-
-fn blank_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let Some((credentials, host)) = rest.rsplit_once('@') else { return url.to_owned() };
-    let user = credentials.split(':').next().unwrap_or_default();
-    format!("{scheme}://{user}:…@{host}")
 }
 
 /// Text that both databases take: PostgreSQL refuses NUL in TEXT.
@@ -269,10 +222,5 @@ mod tests {
         let error = Store::open("mysql://root:hunter2@localhost/x").await.unwrap_err().to_string();
         assert!(error.contains("not sqlite:// or postgres://") && !error.contains("hunter2"), "{error}");
         assert!(Store::open("sqlite://").await.unwrap_err().to_string().contains("no file named"));
-    }
-
-    #[test]
-    fn the_password_is_blanked_even_when_it_holds_an_at_sign() {
-        assert_eq!(blank_password("postgres://me:p@ss@db/x"), "postgres://me:…@db/x");
     }
 }

@@ -78,7 +78,7 @@ impl Store {
         .bind(&slot)
         .bind(json_text(&data))
         .bind(now)
-        .execute(self.pool())
+        .execute(self.writers())
         .await?;
         if made.rows_affected() == 0 {
             return Err(SlotTaken.into());
@@ -112,7 +112,7 @@ impl Store {
         .bind(call.to_string())
         .bind(json_text(&data))
         .bind(now)
-        .execute(self.pool())
+        .execute(self.writers())
         .await?;
         let id = id.parse().map_err(|_| sqlx::Error::Decode("id is no uuid".into()))?;
         Ok(Message { id, call, data, created_at_ms: now })

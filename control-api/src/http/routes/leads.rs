@@ -238,7 +238,7 @@ pub(crate) async fn note(
     .bind(&note.author)
     .bind(storable(&note.text))
     .bind(now)
-    .execute(state.app.store.pool())
+    .execute(state.app.store.writers())
     .await?;
     Ok((StatusCode::CREATED, Json(note)).into_response())
 }

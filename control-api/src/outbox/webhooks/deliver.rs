@@ -83,7 +83,7 @@ impl Post {
                 }
             }
             tokio::select! {
-                _ = bell.changed() => {}
+                () = bell.rung() => {}
                 () = tokio::time::sleep(POLL) => {}
                 Some(_) = under_way.join_next() => {}
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -143,7 +143,7 @@ impl Post {
             .bind(now)
             .bind(&hook.id)
             .bind(limit)
-            .fetch_all(self.settings.store.pool())
+            .fetch_all(self.settings.store.writers())
             .await?;
         rows.iter()
             .map(|row| Ok(Claimed { id: row.try_get(0)?, event_id: row.try_get(1)?, attempt: row.try_get(2)? }))

@@ -117,7 +117,7 @@ impl Store {
         .bind(now_ms)
         .bind(id.to_owned())
         .bind(tenant.to_string())
-        .execute(self.pool())
+        .execute(self.writers())
         .await?;
         if changed.rows_affected() == 1 {
             self.ring();

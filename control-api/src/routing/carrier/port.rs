@@ -87,7 +87,7 @@ impl NumberPorts {
                 sqlx::query("UPDATE number_orders SET data = $1 WHERE id = $2")
                     .bind(json_text(&data))
                     .bind(round.order.to_string())
-                    .execute(store.pool())
+                    .execute(store.writers())
                     .await
                     .map_err(Fault::from)?;
             }

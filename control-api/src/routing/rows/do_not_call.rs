@@ -52,7 +52,7 @@ impl Store {
         .bind("asked for on a call")
         .bind(call.to_string())
         .bind(crate::time::now_ms())
-        .execute(self.pool())
+        .execute(self.writers())
         .await
         .map(drop)
     }
