@@ -73,7 +73,9 @@ pub(super) async fn run(
 /// Stores a batch however long it takes, and empties it.
 async fn store_batch(store: &Store, journal: &str, batch: &mut Vec<Stamped>, counters: &Counters) {
     let entries = batch.len();
-    for part in bill::parts(std::mem::take(batch)) {
+    // While the database is away nobody's owner is known, and each call is stored by itself.
+    let owners = bill::owners(store, batch).await.unwrap_or_default();
+    for part in bill::parts(std::mem::take(batch), &owners) {
         match persist(store, journal, &part, counters).await {
             Ok(outcome) => count(counters, outcome),
             // One entry is not to take its neighbours with it: each on its own, the culprit is counted and left out.
@@ -168,7 +170,8 @@ pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
 
 /// Stores entries at once, a transaction for each call that has money in it and one for the rest.
 pub(crate) async fn apply(store: &Store, batch: &[Stamped]) -> Result<(), sqlx::Error> {
-    for part in bill::parts(batch.to_vec()) {
+    let owners = bill::owners(store, batch).await?;
+    for part in bill::parts(batch.to_vec(), &owners) {
         transact(store, &part, None, &mut Outcome::default()).await?;
     }
     Ok(())
