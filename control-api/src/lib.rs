@@ -24,6 +24,7 @@ mod mail;
 mod money;
 mod net;
 mod nodes;
+mod office;
 mod outbox;
 mod people;
 mod retention;
@@ -64,6 +65,7 @@ pub use money::{
 };
 pub use net::{Guard, Lookup, Outward, UrlRefused};
 pub use nodes::NodeInfo;
+pub use office::Office;
 pub use outbox::{EventsSettings, Hub, LiveEvent, NatsSettings, NewEvent, WebhookSender, emit};
 pub use people::Purge as TenantPurge;
 pub use retention::Retention;

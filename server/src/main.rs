@@ -94,7 +94,8 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let house = house::House::read(config.as_deref())?;
             logging::start(&house.config.log);
             house.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            runtime.block_on(serve::serve(house))?;
+            let office = control_api::Office::open()?;
+            runtime.block_on(serve::serve(house, office.handle()))?;
         }
         Command::Check(Check { configured, ledger }) => {
             let house = house::House::read(configured.config.as_deref())?;

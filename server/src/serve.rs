@@ -11,6 +11,7 @@ use domain::EndedReason;
 use pipeline::offline::{Speech, SpeechConfig};
 use pipeline::voice_thread::Voice;
 use sip_stack::{BouncerConfig, EndpointConfig};
+use tokio::runtime::Handle;
 use wire::media::{Media, MediaConfig};
 use wire::sip::{Resolver, SipConfig, SipHandle, TlsConfig, TraceConfig};
 
@@ -52,11 +53,11 @@ fn seal_key(house: &House) -> Result<NodeKey, Failure> {
     NodeKey::from_file(seal_file).map_err(|error| format!("store.seal_file: {error}").into())
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT; what may wait a moment works in the office.
 ///
 /// # Errors
 /// The first thing that cannot be opened, in one line.
-pub async fn serve(house: House) -> Result<(), Failure> {
+pub async fn serve(house: House, office: &Handle) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let store = open_store(&house).await?;
     let key = Some(house.config.http.bootstrap_key.as_str()).filter(|key| !key.is_empty());
@@ -64,7 +65,10 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         .first_run_for(key, &house.config.auth.owner_email)
         .await
         .map_err(|error| format!("http.bootstrap_key: {error}"))?;
-    let journal = Journal::start(store.clone(), JournalSettings::default());
+    let journal = {
+        let _office = office.enter();
+        Journal::start(store.clone(), JournalSettings::default())
+    };
     close_orphans(&house, &store, &journal).await?;
     let archive = house.config.recording.archive()?;
     let seal = seal_key(&house)?;
@@ -91,7 +95,9 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         archive: Some(archive.clone()),
         ..BackgroundSettings::default()
     };
-    let mut background = Background::start(&store, settings).await.map_err(|error| format!("store.url: {error}"))?;
+    let opened = store.clone();
+    let background = office.spawn(async move { Background::start(&opened, settings).await }).await?;
+    let mut background = background.map_err(|error| format!("store.url: {error}"))?;
     if house.config.recording.enabled {
         let dir = &house.config.recording.dir;
         std::fs::create_dir_all(dir).map_err(|error| format!("recording.dir: {}: {error}", dir.display()))?;
@@ -178,8 +184,11 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         version: env!("CARGO_PKG_VERSION"),
         started_at_ms: control_api::now_ms(),
     };
-    background.attend(std::sync::Arc::new(desk.clone()), node.clone());
-    background.place_calls(std::sync::Arc::new(desk.clone()), &node);
+    {
+        let _office = office.enter();
+        background.attend(std::sync::Arc::new(desk.clone()), node.clone());
+        background.place_calls(std::sync::Arc::new(desk.clone()), &node);
+    }
     let app = App {
         directory: desk.directory.clone(),
         store,
@@ -195,7 +204,7 @@ pub async fn serve(house: House) -> Result<(), Failure> {
         tools,
         shelves,
     };
-    let api = tokio::spawn(
+    let api = office.spawn(
         axum::serve(http, control_api::router(app).into_make_service_with_connect_info::<std::net::SocketAddr>())
             .with_graceful_shutdown(async {
                 let _ = stopped.await;

@@ -9,11 +9,9 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
 };
 
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
 use tokio::sync::oneshot;
+
+use crate::office::give_way;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -49,7 +47,7 @@ fn start() -> mpsc::Sender<Work> {
     for n in 0..threads() {
         let queue = Arc::clone(&queue);
         let thread = std::thread::Builder::new().name(format!("samples-{n}")).spawn(move || {
-            give_way();
+            give_way(PRIORITY);
             loop {
                 let work = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(work) = work else { return };
@@ -62,14 +60,6 @@ fn start() -> mpsc::Sender<Work> {
         }
     }
     sender
-}
-
-/// Lowers the priority of the calling thread; where the system refuses, it stays what it is.
-fn give_way() {
-    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    if let Ok(priority) = ThreadPriorityValue::try_from(PRIORITY) {
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Crossplatform(priority), policy);
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use pipeline::agent::{AgentError, Credential, Credentials};
 use pipeline::offline::Speech;
 use pipeline::voice_thread::Voice;
 use sip_stack::{CallHandle, Event, Refusal};
+use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -22,7 +23,7 @@ use wire::media::Media;
 use wire::sip::SipHandle;
 
 use super::bounds::{Bans, Begun, Paces};
-use super::credit::{Credit, NoCredit, Unbilled};
+use super::credit::{Credit, NoCredit, Standing, Unbilled};
 use super::record::Recorder;
 use super::stir::Stir;
 use super::traces::Traces;
@@ -97,10 +98,13 @@ struct Inner {
     bans: Mutex<Bans>,
     /// New calls of the last seconds.
     begun: Mutex<Begun>,
+    /// The runtime that calls live on.
+    calls: Handle,
     draining: AtomicBool,
     /// How often draining was begun or undone: a patience that runs out must be that of the last one.
     drains: AtomicU64,
     unbilled: Unbilled,
+    standing: Standing,
     answered: AtomicU64,
     refused: AtomicU64,
 }
@@ -148,7 +152,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    /// Opens the desk.
+    /// Opens the desk; the calls live on the runtime that this is called on.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
@@ -158,9 +162,11 @@ impl Desk {
             paces: Mutex::default(),
             bans: Mutex::default(),
             begun: Mutex::default(),
+            calls: Handle::current(),
             draining: AtomicBool::new(false),
             drains: AtomicU64::new(0),
             unbilled: Unbilled::default(),
+            standing: Standing::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }))
@@ -304,7 +310,12 @@ impl Desk {
 
     /// Asks for a call's credit.
     pub(super) async fn credit(&self, admission: &control_api::Admission) -> Result<Credit, NoCredit> {
-        Credit::open(&self.store, admission, self.house.checked.store_down, &self.0.unbilled).await
+        Credit::open(&self.store, admission, self.house.checked.store_down, &self.0.unbilled, &self.0.standing).await
+    }
+
+    /// Whether a call of this tenant will get its credit, by what the store said last.
+    pub(super) fn is_good_for(&self, tenant: TenantId, livemode: bool) -> bool {
+        self.0.standing.is_good(tenant, livemode)
     }
 
     /// Settles, until the process ends, what nodes that went away have left open.
@@ -492,7 +503,15 @@ impl Switchboard for Desk {
     fn dial<'a>(&'a self, request: DialRequest) -> BoxFuture<'a, Result<(), DialRefused>> {
         Box::pin(async move {
             let agent = self.runnable(&request.agent);
-            outbound::dial(self.clone(), request, agent).await
+            // Whoever asks works in the office; a call lives where calls live, and goes on when nobody waits for the answer any more.
+            let dialling = self.0.calls.spawn(outbound::dial(self.clone(), request, agent));
+            match dialling.await {
+                Ok(outcome) => outcome,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Err(DialRefused::Draining),
+                },
+            }
         })
     }
 
