@@ -1,6 +1,6 @@
 //! The callers: places calls at a steady rate, holds them through the measured window, hangs up, and reports.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -30,12 +30,14 @@ const GOODBYES_PER_S: u32 = 500;
 pub struct Plan {
     /// Whom to call: host and port are also the next hop.
     pub target: String,
-    /// How many calls, all held at the same time.
+    /// How many calls, all held at the same time unless `each` says otherwise.
     pub calls: usize,
     /// Calls started in a second.
     pub rate: f64,
     /// Length of the measured window, seconds.
     pub seconds: f64,
+    /// How long a call lasts that is not held to the end, seconds.
+    pub each: Option<f64>,
     /// The process to measure.
     pub pid: Option<u32>,
     /// Threads for RTP.
@@ -77,6 +79,9 @@ struct Crowd {
     calls: Calls,
     ringing: Histogram,
     answered: Histogram,
+    refused: Histogram,
+    /// Calls that end by themselves, by their time.
+    leaving: VecDeque<(Instant, CallHandle)>,
     to: Uri,
     /// One way for all calls: a connection each would measure connecting.
     flow: Flow,
@@ -144,6 +149,8 @@ impl Crowd {
             calls: Calls::default(),
             ringing: Histogram::default(),
             answered: Histogram::default(),
+            refused: Histogram::default(),
+            leaving: VecDeque::new(),
             to,
             flow,
             plan,
@@ -159,7 +166,7 @@ impl Crowd {
         while self.calls.attempted < self.plan.calls as u64 {
             tokio::select! {
                 _ = pace.tick() => self.call().await?,
-                Some(event) = self.events.recv() => self.hear(event),
+                () = self.step() => {}
             }
         }
         let deadline = tokio::time::sleep(ANSWER);
@@ -167,7 +174,7 @@ impl Crowd {
         while self.calls.answered + self.calls.failed < self.calls.attempted {
             tokio::select! {
                 () = &mut deadline => break,
-                Some(event) = self.events.recv() => self.hear(event),
+                () = self.step() => {}
             }
         }
         self.calls.ramp_s = started.elapsed().as_secs_f64();
@@ -180,8 +187,29 @@ impl Crowd {
         loop {
             tokio::select! {
                 () = &mut end => return,
-                Some(event) = self.events.recv() => self.hear(event),
+                () = self.step() => {}
             }
+        }
+    }
+
+    /// The next thing that happens to a call.
+    async fn step(&mut self) {
+        let leaving = self.leaving.front().map(|(at, _)| *at);
+        tokio::select! {
+            Some(event) = self.events.recv() => self.hear(event),
+            () = until(leaving) => self.leave(),
+        }
+    }
+
+    /// Hangs up the call whose time has come.
+    fn leave(&mut self) {
+        if let Some((_, call)) = self.leaving.pop_front()
+            && let Some(placed) = self.placed.remove(&call)
+        {
+            if let Some(remote) = placed.up {
+                self.streams[placed.stream].end(remote);
+            }
+            self.sip.end(call);
         }
     }
 
@@ -246,6 +274,9 @@ impl Crowd {
                 };
                 self.calls.answered += 1;
                 placed.up = Some(agreed.remote);
+                if let Some(each) = self.plan.each {
+                    self.leaving.push_back((Instant::now() + Duration::from_secs_f64(each), call));
+                }
                 if self.plan.media {
                     let party =
                         Party { remote: agreed.remote, payload_type: agreed.payload_type, socket: placed.socket };
@@ -259,7 +290,10 @@ impl Crowd {
                         self.streams[placed.stream].end(remote);
                         self.calls.dropped += u64::from(!self.hanging_up);
                     }
-                    None => self.calls.failed += 1,
+                    None => {
+                        self.calls.failed += 1;
+                        self.refused.add(placed.at.elapsed());
+                    }
                 }
             }
             Event::Reinvite { call, .. } => self.sip.reject(call, sip_stack::Refusal::new(488)),
@@ -284,13 +318,25 @@ impl Crowd {
         calls.failed = calls.attempted - calls.answered;
         Report {
             calls,
-            setup_ms: Setup { ringing: (&self.ringing).into(), answered: (&self.answered).into() },
+            setup_ms: Setup {
+                ringing: (&self.ringing).into(),
+                answered: (&self.answered).into(),
+                refused: (&self.refused).into(),
+            },
             rtp,
             gap_ms: (&gaps).into(),
             server,
             generator: Generator { cpu_percent, worst_late_ms: worst_late.as_micros() as f64 / 1000.0, send_failures },
             window_s: self.plan.seconds,
         }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Setup {
     pub ringing: Spread,
     /// To the 200.
     pub answered: Spread,
+    /// To the refusal.
+    pub refused: Spread,
 }
 
 /// A distribution in milliseconds.

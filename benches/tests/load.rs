@@ -74,6 +74,7 @@ fn plan(target: SocketAddr, calls: usize) -> Plan {
         calls,
         rate: 50.0,
         seconds: 1.0,
+        each: None,
         pid: Some(std::process::id()),
         threads: 2,
         media: true,
@@ -97,6 +98,14 @@ async fn refused_calls_are_failures_and_not_errors() {
     let at = answering_side(2, 13_100).await;
     let report = run(plan(at, 5)).await.unwrap();
     assert_eq!((report.calls.attempted, report.calls.answered, report.calls.failed), (5, 2, 3));
+    assert_eq!(report.setup_ms.refused.count, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_end_by_themselves_make_room_for_the_next() {
+    let at = answering_side(4, 13_200).await;
+    let report = run(Plan { each: Some(0.02), rate: 10.0, ..plan(at, 6) }).await.unwrap();
+    assert_eq!((report.calls.answered, report.calls.failed, report.calls.dropped), (6, 0, 0));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ struct Arguments {
     /// Whom to call; host and port are also where to send.
     #[arg(long, default_value = "sip:bench@127.0.0.1:5060")]
     target: String,
-    /// How many calls to hold at the same time.
+    /// How many calls; they are held at the same time unless `--each` is given.
     #[arg(long, default_value_t = 100)]
     calls: usize,
     /// Calls started in a second.
@@ -22,6 +22,9 @@ struct Arguments {
     /// Length of the measured window; it begins when all calls are answered.
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
+    /// Hang up each call so many seconds after its answer.
+    #[arg(long)]
+    each: Option<f64>,
     /// The process to measure.
     #[arg(long)]
     pid: Option<u32>,
@@ -59,6 +62,7 @@ fn measure(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         calls: arguments.calls,
         rate: arguments.rate,
         seconds: arguments.seconds,
+        each: arguments.each,
         pid: arguments.pid,
         threads: arguments.threads.unwrap_or(cores),
         media: !arguments.no_rtp,
