@@ -166,7 +166,7 @@ impl Store {
         if known > 0
             && let Some(lease) = find(&mut tx, By::Call(&admission.call.to_string())).await?
         {
-            return Ok(grant(&lease, false, &secret));
+            return Ok(grant(&lease, None, &secret));
         }
         terms.caps = caps_of(&mut tx, admission, &tenant, &terms, at_ms).await?;
         let cover = terms.hold(i64::MAX, &Room::default(), WINDOW_MS, &[]);
@@ -182,10 +182,15 @@ impl Store {
             return Err(NotAdmitted::Concurrency { max: tenant.max_calls });
         }
         let counts = terms.count(cover.held_micros, cover.covered_ms, &[]);
+        let affordable = match cover.held_micros {
+            0 => i64::MAX,
+            held => purse.spendable().min(room.total) / held - 1,
+        };
+        let spare = affordable.min(tenant.max_calls - open - 1);
         let lease = insert(&mut tx, admission, terms, &cover, &secret, at_ms).await?;
         take(&mut tx, &mut purse, &lease, cover.held_micros, &counts, format!("{}:open", lease.id), at_ms).await?;
         tx.commit().await?;
-        Ok(grant(&lease, true, &secret))
+        Ok(grant(&lease, Some(spare), &secret))
     }
 
     /// Notes when a call was answered: cover counts from here.
@@ -197,7 +202,7 @@ impl Store {
         .bind(at_ms)
         .bind(GRACE_MS)
         .bind(lease.to_owned())
-        .execute(self.pool())
+        .execute(self.writers())
         .await
         .map(drop)
     }
@@ -364,7 +369,8 @@ fn token(lease: &str, secret: &[u8; 32]) -> String {
     format!("lt_{}", seal::hex(&seal::hmac(secret, format!("lease\n{lease}").as_bytes())))
 }
 
-fn grant(lease: &Lease, is_new: bool, secret: &[u8; 32]) -> Grant {
+/// A lease that is new says how many more such there could be.
+fn grant(lease: &Lease, spare: Option<i64>, secret: &[u8; 32]) -> Grant {
     Grant {
         id: lease.id.clone(),
         token: token(&lease.id, secret),
@@ -374,7 +380,8 @@ fn grant(lease: &Lease, is_new: bool, secret: &[u8; 32]) -> Grant {
         limit: lease.is_final.then_some(Limit::Cost),
         expires_at_ms: lease.expires_at,
         rate: serde_json::to_value(&lease.terms.rate).unwrap_or_default(),
-        is_new,
+        is_new: spare.is_some(),
+        spare: spare.unwrap_or(0),
     }
 }
 

@@ -126,6 +126,8 @@ pub struct Grant {
     pub expires_at_ms: i64,
     /// Opened just now, and not found.
     pub is_new: bool,
+    /// How many more such calls the tenant could begin now, by credit, caps and its number of calls; 0 if that was not looked at.
+    pub spare: i64,
     /// The frozen rate.
     pub rate: Value,
 }

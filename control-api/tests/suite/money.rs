@@ -318,7 +318,8 @@ on_both! {
         let till = Till::open(&db, 5_000_000, 1, 1).await;
         let admission = till.admission(call_id());
         let first = db.store.admit(&admission, till.t0).await.unwrap();
-        assert_eq!(db.store.admit(&admission, till.t0 + 5).await.unwrap(), Grant { is_new: false, ..first });
+        assert_eq!(first.spare, 5_000_000 / 150_000 - 1);
+        assert_eq!(db.store.admit(&admission, till.t0 + 5).await.unwrap(), Grant { is_new: false, spare: 0, ..first });
         assert_eq!(till.balances().await, (4_850_000, 150_000));
         till.sweep(1_000_000).await;
         till.hold().await;

@@ -1,11 +1,12 @@
 //! A call's credit: a lease before it is admitted, renewed while it lasts, a warning and an end when nothing is left.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use control_api::{Admission, Grant, Limit, NotAdmitted, NotRenewed, Refused, Store};
-use domain::{CallId, EndedReason};
+use domain::{CallId, EndedReason, TenantId};
 use pipeline::link::usage::Usage;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
@@ -47,6 +48,30 @@ struct UnbilledSeat(Unbilled);
 impl Drop for UnbilledSeat {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// So many calls of a tenant may be on their way to the store at once, on all nodes, before what it said of the last one is worth nothing.
+const PLENTY: i64 = 64;
+
+/// Tenants that had credit, caps and calls to spare when one was last asked for: their calls may ring while the store is asked again.
+#[derive(Clone, Debug, Default)]
+pub struct Standing(Arc<Mutex<HashSet<(TenantId, bool)>>>);
+
+impl Standing {
+    /// Whether a call of this tenant will be admitted, by all that is known.
+    pub(super) fn is_good(&self, tenant: TenantId, livemode: bool) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(tenant, livemode))
+    }
+
+    fn note(&self, admission: &Admission, spare: i64) {
+        let whose = (admission.tenant, admission.livemode);
+        let mut good = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare >= PLENTY {
+            good.insert(whose)
+        } else {
+            good.remove(&whose)
+        };
     }
 }
 
@@ -104,9 +129,12 @@ impl Credit {
         admission: &Admission,
         when_down: WhenDown,
         unbilled: &Unbilled,
+        standing: &Standing,
     ) -> Result<Self, NoCredit> {
         let call = admission.call;
-        let reason = match timeout(PATIENCE, store.admit(admission, leg::unix_ms())).await {
+        let answer = timeout(PATIENCE, store.admit(admission, leg::unix_ms())).await;
+        standing.note(admission, answer.as_ref().map_or(0, |answer| answer.as_ref().map_or(0, |grant| grant.spare)));
+        let reason = match answer {
             Ok(Ok(grant)) => return Ok(Self { call, grant: Some(grant), unbilled: None }),
             Ok(Err(NotAdmitted::Store(error))) => error.to_string(),
             Ok(Err(refused)) => return Err(NoCredit::Refused(refused)),
@@ -235,6 +263,27 @@ mod tests {
         drop(first);
         assert!(unbilled.seat(2).is_some());
         assert!(unbilled.seat(0).is_none());
+    }
+
+    #[test]
+    fn a_tenant_is_in_good_standing_as_long_as_there_is_plenty() {
+        let (standing, tenant) = (Standing::default(), TenantId(uuid::Uuid::from_u128(1)));
+        let admission = Admission {
+            tenant,
+            livemode: true,
+            call: CallId(uuid::Uuid::from_u128(2)),
+            item: control_api::Item::VoiceIn,
+            address: String::new(),
+            number: None,
+            node: String::new(),
+            boot: domain::BootId(uuid::Uuid::nil()),
+            max_cost_micros: None,
+        };
+        assert!(!standing.is_good(tenant, true), "nobody is known yet");
+        standing.note(&admission, PLENTY);
+        assert!(standing.is_good(tenant, true) && !standing.is_good(tenant, false));
+        standing.note(&admission, PLENTY - 1);
+        assert!(!standing.is_good(tenant, true));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sip_stack::{CallHandle, Cause, Event, Invite, NameAddr, Refusal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::credit::NoCredit;
 use super::desk::{Desk, refusal};
 use super::session::{Answered, Session};
 use super::{facts, leg, session};
@@ -126,11 +127,10 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
     let mut session = Session::begin(desk.clone(), seat, created, call, route.agent);
     tracing::info!(call_id = %id, from = %from, agent = session.agent.name, "call comes in");
 
-    // Everything that can refuse comes before the first ring.
-    if let Err(refused) = session.take_credit(Item::VoiceIn).await {
-        let (wire, reason) = refused.for_caller();
-        tracing::info!(call_id = %id, reason = reason.as_str(), "call refused for its credit");
-        return session.refuse(refusal(wire), reason);
+    // Everything that can refuse comes before the first ring; but nobody waits for the store to say again what it said a moment ago.
+    let good_for_it = session.is_good_for_credit();
+    if !good_for_it && let Err(refused) = session.take_credit(Item::VoiceIn).await {
+        return no_credit(session, &refused);
     }
     let Ok(ports) = desk.media.reserve() else {
         return session.refuse(refusal(control_api::Refused::NoCapacity), EndedReason::NoCapacity);
@@ -150,19 +150,21 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         }
     };
     session.status(Status::Initiating, None);
-    let talk = match session.prepare().await {
+    desk.sip.ring(call, None);
+    let (rang, session_rings) = (Instant::now(), session.agent.sip.answer_after_ms);
+    session.status(Status::Ringing, Some(180));
+    if good_for_it && let Err(refused) = session.take_credit(Item::VoiceIn).await {
+        return no_credit(session, &refused);
+    }
+    let mut talk = match session.prepare().await {
         Ok(talk) => talk,
         Err(error) => {
             tracing::error!(call_id = %id, %error, "the agent cannot be run");
             return session.refuse(Refusal::new(500), EndedReason::AgentFailed);
         }
     };
-    desk.sip.ring(call, None);
-    let (rang, session_rings) = (Instant::now(), session.agent.sip.answer_after_ms);
-    session.status(Status::Ringing, Some(180));
 
     // It rings while the greeting is made; the caller may give up meanwhile.
-    let mut talk = talk;
     tokio::select! {
         () = async {
             let _ = timeout(GREETING, talk.ready()).await;
@@ -183,6 +185,13 @@ pub(super) async fn run(desk: Desk, call: CallHandle, invite: Invite, mut events
         },
     };
     session.run(Answered { ports, plan, ability, reach: desk.reach(source), media, talk, events }).await;
+}
+
+/// Refuses a call that nobody pays for.
+fn no_credit(session: Session, refused: &NoCredit) {
+    let (wire, reason) = refused.for_caller();
+    tracing::info!(call_id = %session.id(), reason = reason.as_str(), "call refused for its credit");
+    session.refuse(refusal(wire), reason);
 }
 
 /// The headers that the agent wants to know, as its variables.

@@ -1,18 +1,19 @@
 //! A call between its answer and its end: one task that joins SIP, the conversation, the API and the records.
 
+mod causes;
+mod heed;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_api::{
-    Admission, DialRequest, Ended, Entry, Heard, Item, LiveEvent, MediaTerms, NewCall, RecordingStage, RecordingState,
-    Release,
+    Admission, DialRequest, Ended, Entry, Heard, Item, MediaTerms, NewCall, RecordingStage, RecordingState, Release,
 };
-use domain::event::{Live, Name};
-use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, RecordingId, Speaker, Status, TenantId, Turn};
+use domain::event::Name;
+use domain::{AgentId, AgentSpec, CallId, Direction, EndedReason, RecordingId, Status, TenantId};
 use pipeline::agent::{AgentError, Library, Surroundings};
-use pipeline::conversation::{Conversation, ConversationEvent, Ended as Said, Order, Say, Spoken};
-use pipeline::turn::Cause as TurnCause;
+use pipeline::conversation::{Conversation, ConversationEvent, Order, Spoken};
 use pipeline::voice_thread::{Echo, Prompt, Seat as VoiceSeat, Talk, Tap};
 use serde_json::{Map, Value, json};
 use sip_stack::{Ability, CallHandle, Cause, Event, Plan, Refusal, Uri};
@@ -30,16 +31,13 @@ use super::line::Rings;
 use super::record::Recording;
 use super::shown::Shown;
 use super::steer::{Grip, Turn as Happens};
-use super::toolbox::{Done, Owner, Toolbox};
+use super::toolbox::{Owner, Toolbox};
 use super::transfer::Transfer;
+pub(super) use causes::hung_up;
+use causes::{after_answer, before_answer};
 
-/// A caller from whom nothing comes for so long is gone.
-const RTP_TIMEOUT_MS: u32 = 30_000;
 /// How long a conversation may take to put its last words on record.
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// Turns of the caller that are kept for whom the call is handed to.
-const KEPT: usize = 4;
 
 /// A recording that is being written, and its row.
 type Open = (RecordingId, Recording);
@@ -177,6 +175,11 @@ impl Session {
         }
         session.record = request.record.unwrap_or(session.record) && session.desk.house.config.recording.enabled;
         session
+    }
+
+    /// Whether it will get its credit, by what the store said of its tenant last.
+    pub(super) fn is_good_for_credit(&self) -> bool {
+        self.desk.is_good_for(self.tenant, self.livemode)
     }
 
     /// Asks for the credit of this call.
@@ -487,151 +490,6 @@ impl Session {
         }
         grip.change(plan);
     }
-
-    /// What the conversation tells; the reason when it wants the call to end.
-    async fn heed(&mut self, event: ConversationEvent) -> Option<EndedReason> {
-        match event {
-            ConversationEvent::Caller(spoken) => {
-                if !spoken.again {
-                    self.flush_spoken();
-                }
-                let start = self.spoken.take().map_or(spoken.start, |earlier| earlier.start);
-                self.spoken = Some(Spoken { start, ..spoken });
-            }
-            ConversationEvent::Amended { text, .. } => {
-                if let Some(spoken) = &mut self.spoken {
-                    spoken.text = text;
-                }
-            }
-            ConversationEvent::Agent(said) => {
-                // An answer that was heard settles the turn before it.
-                self.flush_spoken();
-                self.write_turn(agent_turn(*said));
-            }
-            ConversationEvent::Interrupted { at } => {
-                self.write(Entry::Event { name: Name::TurnInterrupted, data: json!({"at_ms": at}) });
-            }
-            ConversationEvent::Resumed { paused_ms } => {
-                self.write(Entry::Event { name: Name::TurnResumed, data: json!({"paused_ms": paused_ms}) });
-            }
-            ConversationEvent::Key { digit, at, signalled } => {
-                let via = if signalled { "info" } else { "rfc4733" };
-                let data = json!({"digit": char::from(digit).to_string(), "at_ms": at, "via": via});
-                self.write(Entry::Event { name: Name::DtmfReceived, data });
-            }
-            ConversationEvent::Sent { digit, in_band } => {
-                let via = if in_band { "inband" } else { "rfc4733" };
-                let data = json!({"digit": char::from(digit).to_string(), "via": via});
-                self.write(Entry::Event { name: Name::DtmfSent, data });
-            }
-            ConversationEvent::Activity(activity) => {
-                self.desk.mark(self.seat.id, |live| live.activity = Some(activity));
-                self.show(Live::Activity, || json!({"activity": activity}));
-            }
-            ConversationEvent::Partial(text) => {
-                self.show(Live::TranscriptPartial, || json!({"speaker": "caller", "text": text}));
-            }
-            ConversationEvent::Tool { id, name, arguments } => self.run_tool(id, name, &arguments).await,
-            ConversationEvent::Hold(on) => {
-                let name = if on { Name::HoldStarted } else { Name::HoldEnded };
-                self.write(Entry::Event { name, data: json!({"by": "music"}) });
-            }
-            ConversationEvent::Degraded { stage } => {
-                self.degraded = true;
-                self.write(Entry::Event { name: Name::Degraded, data: json!({"stage": stage}) });
-            }
-            ConversationEvent::Silent { ms } if ms >= RTP_TIMEOUT_MS => {
-                self.silent_ms = ms;
-                return Some(EndedReason::RtpTimeout);
-            }
-            ConversationEvent::Hangup(cause) => {
-                return Some(match cause {
-                    TurnCause::AgentEnded if self.parting.is_some() => self.parting.unwrap_or(EndedReason::ApiEnded),
-                    TurnCause::AgentEnded | TurnCause::NoMark => EndedReason::AgentHungUp,
-                    TurnCause::MailboxUnavailable => EndedReason::VoicemailHungUp,
-                    TurnCause::MaxCall => EndedReason::MaxDuration,
-                });
-            }
-            ConversationEvent::ToolCancelled { id } => {
-                if let Some(done) = self.toolbox.stop(&id) {
-                    self.write(done.event());
-                }
-            }
-            ConversationEvent::Silent { .. } => {}
-            // Before a BYE it means that the line or the voice thread let go: there is nobody left to talk.
-            ConversationEvent::Closed => {
-                self.closed = true;
-                return Some(EndedReason::Internal);
-            }
-        }
-        None
-    }
-
-    /// Shows something to who watches now; it is not stored.
-    fn show(&self, kind: Live, data: impl FnOnce() -> Value) {
-        if self.desk.hub.is_watched() {
-            let (tenant, livemode, agent_id) = self.shown_to.clone();
-            let at_ms = control_api::now_ms();
-            self.desk.hub.show(LiveEvent { tenant, livemode, call: self.seat.id, agent_id, kind, data: data(), at_ms });
-        }
-    }
-
-    /// The last words of a call are told after its end, and belong before it.
-    fn write_turn(&self, mut turn: Turn) {
-        if let Some(lasted) = self.lasted_ms.and_then(|lasted| u64::try_from(lasted).ok()) {
-            (turn.start_ms, turn.end_ms) = (turn.start_ms.min(lasted), turn.end_ms.min(lasted));
-        }
-        self.write(Entry::Turn(Box::new(turn)));
-    }
-
-    /// What the credit tells; the reason when it is used up.
-    fn heed_credit(&mut self, event: CreditEvent) -> Option<EndedReason> {
-        match event {
-            CreditEvent::Low { remaining_ms } => {
-                self.write(Entry::Event { name: Name::CreditLow, data: json!({"remaining_ms": remaining_ms}) });
-            }
-            CreditEvent::Warn => {
-                let _ = self.orders.send(Order::Say(Say { text: credit::WARNING.into(), ..Say::default() }));
-            }
-            CreditEvent::End(reason) => return Some(reason),
-        }
-        None
-    }
-
-    fn flush_spoken(&mut self) {
-        if let Some(spoken) = self.spoken.take() {
-            if self.said.len() >= KEPT {
-                self.said.pop_front();
-            }
-            self.said.push_back(spoken.text.clone());
-            self.write_turn(Turn::new(Speaker::Caller, spoken.text, spoken.start, spoken.end));
-        }
-    }
-
-    async fn run_tool(&mut self, id: String, name: String, arguments: &str) {
-        let (started, done) = self.toolbox.begin(id, name, arguments).await;
-        self.write(started);
-        if let Some(done) = done {
-            self.tool_done(done);
-        }
-    }
-
-    /// What a tool made is written, what it asks is done, and whoever decides learns of it.
-    fn tool_done(&mut self, done: Done) {
-        self.write(done.event());
-        let Done { result, entry, asks, .. } = done;
-        if let Some(entry) = entry {
-            self.write(entry);
-        }
-        if !asks.keys.is_empty() {
-            let _ = self.orders.send(Order::SendKeys(asks.keys));
-        }
-        if asks.end {
-            let text = asks.say.unwrap_or_else(|| "Goodbye.".to_owned());
-            let _ = self.orders.send(Order::Say(Say { text, ends: true, ..Say::default() }));
-        }
-        let _ = self.orders.send(Order::ToolResult(result));
-    }
 }
 
 /// Waits for news of the credit; without a lease there is none.
@@ -642,42 +500,6 @@ async fn credit_event(credit: &mut Option<credit::Kept>) -> CreditEvent {
             None => std::future::pending().await,
         },
         None => std::future::pending().await,
-    }
-}
-
-fn agent_turn(said: Said) -> Turn {
-    let mut turn = Turn::new(Speaker::Agent, said.text, said.start, said.end);
-    turn.interrupted = said.interrupted;
-    turn.heard_text = (said.heard_text != turn.text).then_some(said.heard_text);
-    turn.latency = said.latency;
-    turn.say_id = said.say_id;
-    turn
-}
-
-fn before_answer(cause: Cause) -> (EndedReason, Option<u16>) {
-    match cause {
-        Cause::Rejected(status) => (EndedReason::of_sip_status(status), Some(status)),
-        Cause::Cancel | Cause::Bye | Cause::Local | Cause::Replaced => (EndedReason::Canceled, Some(487)),
-        Cause::Timeout | Cause::Expired => (EndedReason::NoAnswer, Some(408)),
-        Cause::NoAck => (EndedReason::NoAck, None),
-    }
-}
-
-/// Why a call is over whose other side hung up.
-pub(super) fn hung_up(direction: Direction) -> EndedReason {
-    after_answer(Cause::Bye, direction)
-}
-
-fn after_answer(cause: Cause, direction: Direction) -> EndedReason {
-    match (cause, direction) {
-        (Cause::Bye | Cause::Cancel, Direction::Inbound) => EndedReason::CallerHungUp,
-        (Cause::Bye | Cause::Cancel, Direction::Outbound) => EndedReason::CalleeHungUp,
-        (Cause::NoAck, _) => EndedReason::NoAck,
-        (Cause::Local, _) => EndedReason::AgentHungUp,
-        // Another call of the same people goes on in its place.
-        (Cause::Replaced, Direction::Inbound) => EndedReason::CallerHungUp,
-        (Cause::Replaced, Direction::Outbound) => EndedReason::CalleeHungUp,
-        (Cause::Timeout | Cause::Expired | Cause::Rejected(_), _) => EndedReason::RtpTimeout,
     }
 }
 
@@ -694,18 +516,5 @@ pub(super) fn address(uri: &Uri) -> String {
     match uri.user() {
         Some(user) if number(user).is_some() => user.to_owned(),
         _ => uri.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_become_the_reasons_of_the_table() {
-        assert_eq!(before_answer(Cause::Rejected(486)), (EndedReason::Busy, Some(486)));
-        assert_eq!(before_answer(Cause::Rejected(503)), (EndedReason::Unreachable, Some(503)));
-        assert_eq!(before_answer(Cause::Cancel), (EndedReason::Canceled, Some(487)));
-        assert_eq!(after_answer(Cause::Bye, Direction::Outbound), EndedReason::CalleeHungUp);
     }
 }

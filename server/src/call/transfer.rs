@@ -2,19 +2,20 @@
 //!
 //! One machine for the API, the agent's tool and its flow. The destination is judged by the plan that a dialled call needs.
 
+mod follow;
+
 use std::time::Duration;
 
 use control_api::{
-    AskRefused, Brief, DialRefused, Entry, LegAdmission, LegState, OnFail, Plan, PlanQuery, TransferMode,
+    AskRefused, Brief, DialRefused, Entry, LegAdmission, LegState, LiveCall, OnFail, Plan, PlanQuery, TransferMode,
     TransferOrder, TransferState, TransferTerms, TransferTo,
 };
 use domain::event::Name;
-use domain::phone::E164;
 use domain::{EndedReason, Pii};
 use pipeline::conversation::{Order, Say, ToolResult};
 use pipeline::tts::TtsLink;
 use serde_json::{Map, Value, json};
-use sip_stack::{Refer, Refusal, Uri};
+use sip_stack::Uri;
 use tokio::time::{Instant, sleep_until, timeout};
 use wire::media::Patch;
 
@@ -27,8 +28,6 @@ use super::{leg, sounds};
 const TELLING: Duration = Duration::from_secs(60);
 /// What a peer whom we asked to call somebody may take longer than that one may ring.
 const REFERRING: Duration = Duration::from_secs(15);
-/// Who has passed the agent on hangs up within this time, or is hung up on.
-const LEAVING: Duration = Duration::from_secs(3);
 /// The call does nothing else while its destination is judged and looked up.
 const LOOK_UP: Duration = Duration::from_secs(5);
 /// Turns of the caller that a summary repeats.
@@ -140,6 +139,20 @@ async fn until_then(party: Option<&mut Party>, until: Instant) -> Step {
 }
 
 impl Session {
+    /// Judges a destination and looks it up, under the rules for a call from the number of this one.
+    async fn way_to(&self, terms: &TransferTerms, live: &LiveCall) -> Result<Plan, DialRefused> {
+        let query = PlanQuery {
+            call: self.seat.id,
+            tenant: live.tenant,
+            to: terms.to.clone(),
+            from: live.number.map(|number| number.to_string().into()),
+            trunk: None,
+            variables: self.variables.clone(),
+        };
+        let plan = timeout(LOOK_UP, self.desk.directory.plan(&query)).await;
+        plan.map_err(|_| DialRefused::StoreUnavailable)?.map_err(DialRefused::from)
+    }
+
     /// Begins a transfer.
     ///
     /// # Errors
@@ -164,18 +177,7 @@ impl Session {
             }
         };
         let live = self.desk.live_call_of(self.seat.id).ok_or(AskRefused::NotActive)?;
-        let query = PlanQuery {
-            call: self.seat.id,
-            tenant: live.tenant,
-            to: terms.to.clone(),
-            from: live.number.map(|number| number.to_string().into()),
-            trunk: None,
-            variables: self.variables.clone(),
-        };
-        let plan = match timeout(LOOK_UP, self.desk.directory.plan(&query)).await {
-            Ok(plan) => plan.map_err(DialRefused::from)?,
-            Err(_) => return Err(AskRefused::Dial(DialRefused::StoreUnavailable)),
-        };
+        let plan = self.way_to(&terms, &live).await.map_err(AskRefused::Dial)?;
         let uri = plan.hops.first().map(|hop| hop.to.expose().clone()).unwrap_or_default();
         let began = Instant::now();
         let (stage, leg, sound) = if terms.mode == TransferMode::Refer {
@@ -407,98 +409,6 @@ impl Session {
         }
         if !std::mem::replace(&mut transfer.rings, true) {
             self.tell_transfer(transfer, Name::TransferRinging, Some(status), None);
-        }
-    }
-
-    /// The other side wants the agent to talk to somebody else from now on (RFC 3515): a new leg takes the place of its own.
-    pub(super) async fn follow(&mut self, refer: Refer, grip: &mut Grip) {
-        match self.may_follow(&refer, grip).await {
-            Ok(transfer) => {
-                if self.desk.sip.accept_refer(self.call).await.is_err() {
-                    self.desk.leave_trunk(self.seat.id);
-                    return; // it hung up meanwhile
-                }
-                self.tell_transfer(&transfer, Name::TransferStarted, None, None);
-                if let Some(leg) = &transfer.leg {
-                    self.write(Entry::Leg(Box::new(leg.clone())));
-                }
-                grip.transfer = Some(transfer);
-            }
-            Err(status) => self.desk.sip.refuse_refer(self.call, Refusal::new(status)),
-        }
-    }
-
-    async fn may_follow(&self, refer: &Refer, grip: &Grip) -> Result<Transfer, u16> {
-        if !grip.talks || grip.transfer.is_some() || grip.farewell.is_some() {
-            return Err(603);
-        }
-        let live = self.desk.live_call_of(self.seat.id).ok_or(603_u16)?;
-        if let Some(trunk) = live.trunk
-            && !self.desk.directory.follows_referrals(trunk).await
-        {
-            return Err(603);
-        }
-        // A carrier writes a number as the user part of a URI; it leaves by a trunk of ours, under the rules for numbers.
-        let uri = &refer.to.uri;
-        let number = uri.user_decoded().filter(|user| user.parse::<E164>().is_ok());
-        let to = number.map_or_else(|| uri.to_string(), |number| number.into_owned());
-        let terms = TransferTerms {
-            to: Pii::new(to),
-            mode: TransferMode::Refer,
-            brief: None,
-            shows_caller: false,
-            ring_timeout_ms: 30_000,
-            on_fail: OnFail::Resume,
-        };
-        let query = PlanQuery {
-            call: self.seat.id,
-            tenant: live.tenant,
-            to: terms.to.clone(),
-            from: live.number.map(|number| number.to_string().into()),
-            trunk: None,
-            variables: self.variables.clone(),
-        };
-        let planned = timeout(LOOK_UP, self.desk.directory.plan(&query)).await;
-        let plan = planned.map_err(|_| 503_u16)?.map_err(|_| 603_u16)?;
-        let rung = self.ring_up(&terms, plan, refer.replaces.clone()).await;
-        let (stage, leg) = rung.map_err(|refused| match refused {
-            DialRefused::NoCapacity | DialRefused::StoreUnavailable => 503_u16,
-            _ => 603,
-        })?;
-        let id = uuid::Uuid::now_v7().to_string();
-        let (name, tool, leg, uri) = (None, None, Some(leg), String::new());
-        Ok(Transfer { id, name, terms, uri, tool, leg, rings: false, bridged_at: None, by_them: true, stage })
-    }
-
-    /// They have answered: the agent is theirs, and the one who passed it on may go.
-    fn pass_to(&mut self, mut transfer: Transfer, party: Box<Party>, grip: &mut Grip) {
-        let (left, other) = Patch::succession();
-        grip.leave_line();
-        grip.control.patch(left);
-        party.control.patch(other);
-        transfer.bridged_at = Some(Instant::now());
-        self.desk.sip.refer_progress(self.call, 200);
-        self.tell_transfer(&transfer, Name::TransferBridged, None, None);
-        if grip.gone {
-            let _ = self.orders.send(Order::Away(false));
-        } else {
-            // It hangs up by itself, or is helped to.
-            let (sip, call) = (self.desk.sip.clone(), self.call);
-            tokio::spawn(async move {
-                tokio::time::sleep(LEAVING).await;
-                sip.end(call);
-            });
-        }
-        transfer.stage = Stage::Passed(party);
-        grip.transfer = Some(transfer);
-    }
-
-    /// The other side has hung up after it passed the agent on: until somebody answers, nobody listens.
-    pub(super) fn left_behind(&mut self, grip: &mut Grip) {
-        grip.gone = true;
-        let waits = grip.transfer.as_ref().is_some_and(|transfer| matches!(transfer.stage, Stage::Dialling(_)));
-        if waits {
-            let _ = self.orders.send(Order::Away(true));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Cluster, Phone, Sidetone, Sipp, enter, workspace};
+use tests::{Cluster, Line, Phone, Sidetone, Sip, Sipp, enter, request, workspace};
 use tokio::time::sleep;
 
 /// $0.15 a minute, by the second.
@@ -58,6 +58,33 @@ async fn books_hold(server: &Sidetone) {
     let broken: Vec<_> =
         said.lines().filter(|line| !line.starts_with("T2 ") && !line.contains("invariants hold")).collect();
     assert!(!said.is_empty() && broken.is_empty(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_rings_on_what_was_known_of_its_tenant_and_is_refused_when_that_has_changed() {
+    let server = Sidetone::start().await;
+    let heard = async |from: &Sip| {
+        let invite = request("INVITE", &server.uri("bench"), from.at(), "");
+        from.send(invite.as_bytes()).await;
+        let mut statuses = Vec::new();
+        while statuses.last().is_none_or(|status| *status < 200) {
+            let message = from.next(Duration::from_secs(5)).await.expect("a final response");
+            statuses.push(message["SIP/2.0 ".len()..][..3].parse::<u16>().unwrap());
+        }
+        statuses.retain(|status| *status > 100);
+        statuses
+    };
+    // A call costs nothing here, and the tenant may have many: all is to spare.
+    Line::call(server.sip, &server.uri("bench")).await.hang_up().await;
+    all_ended(&server, 1).await;
+    let plan = server.api.get("rate-plans").await["data"][0]["id"].as_str().unwrap().to_owned();
+    server.api.put(&format!("rate-plans/{plan}/rates"), "text/csv", DECK).await;
+    assert_eq!(heard(&Sip::towards(server.sip).await).await, [180, 480]);
+    // Now it is known: the next one does not ring.
+    assert_eq!(heard(&Sip::towards(server.sip).await).await, [480]);
+    let calls = all_ended(&server, 3).await;
+    assert_eq!(count(&calls, "ended_reason", "insufficient_credit"), 2);
+    books_hold(&server).await;
 }
 
 /// A server on a PostgreSQL of its own, where a minute costs $0.15 and the tenant has so much.
