@@ -17,10 +17,12 @@ use super::{
     rows::{create, emit_call, first_leg, write},
 };
 use crate::{
-    store::{Store, fresh_id},
+    store::{Engine, Store, fresh_id},
     time::now_ms,
 };
 
+/// Entries of one transaction where calls wait for the same writer: they take it some milliseconds.
+const OF_ONE_WRITER: usize = 256;
 /// The longest pause between two attempts while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -46,7 +48,8 @@ pub(super) async fn run(
     counters: Arc<Counters>,
     settings: JournalSettings,
 ) {
-    let mut batch = Vec::with_capacity(settings.batch);
+    let most = if store.engine() == Engine::Sqlite { settings.batch.min(OF_ONE_WRITER) } else { settings.batch };
+    let mut batch = Vec::with_capacity(most);
     let journal = fresh_id();
     while let Some(first) = receiver.recv().await {
         let mut flush = None;
@@ -56,7 +59,7 @@ pub(super) async fn run(
         }
         // Company: entries that come within the gathering time share the transaction. A flush ends the wait.
         let deadline = tokio::time::Instant::now() + settings.gather;
-        while flush.is_none() && batch.len() < settings.batch {
+        while flush.is_none() && batch.len() < most {
             match tokio::time::timeout_at(deadline, receiver.recv()).await {
                 Ok(Some(Message::Entry(entry))) => batch.push(entry),
                 Ok(Some(Message::Flush(done))) => flush = Some(done),

@@ -151,7 +151,7 @@ impl Store {
         let secret = self.secret().await?;
         // Admissions of one tenant wait for its purse; they shall not wait on every connection that there is.
         let _seat = self.admissions().acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_ahead().await?;
         let tenant = Tenant::read(&mut tx, admission.tenant).await?;
         let mut terms = terms(&mut tx, admission, &tenant, at_ms).await?;
         let mut purse = Purse::open(&mut tx, admission.tenant, admission.livemode).await?;
@@ -218,7 +218,7 @@ pub(crate) async fn renew(store: &Store, by: By<'_>, elapsed_ms: i64, at_ms: i64
     let mut db = store.pool().acquire().await?;
     let owner = find(&mut db, by).await?.ok_or(NotRenewed::Unknown)?;
     drop(db);
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_ahead().await?;
     let mut purse = Purse::open(&mut tx, owner.tenant, owner.livemode).await?;
     // Read again under the purse: nobody else moves this lease now.
     let lease = find(&mut tx, By::Id(&owner.id)).await?.filter(|lease| lease.open).ok_or(NotRenewed::Closed)?;

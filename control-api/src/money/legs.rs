@@ -35,7 +35,7 @@ impl Store {
         let call = wanted.call.to_string();
         let Some(owner) = lease::find(&mut db, By::Call(&call)).await? else { return Ok(()) };
         drop(db);
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_ahead().await?;
         let mut purse = Purse::open(&mut tx, owner.tenant, owner.livemode).await?;
         let Some(lease) = lease::find(&mut tx, By::Id(&owner.id)).await?.filter(|lease| lease.open) else {
             return Err(NotAdmitted::NoCredit);

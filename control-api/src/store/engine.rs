@@ -11,6 +11,8 @@ use tokio::task::AbortHandle;
 
 use super::StoreError;
 
+/// How long anybody waits for a connection.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Readers of a SQLite file.
 const READERS: u32 = 8;
 /// How often the write-ahead log is moved into the file.
@@ -40,7 +42,7 @@ pub(super) async fn open(url: &str, connections: u32) -> Result<Opened, StoreErr
     sqlx::any::install_default_drivers();
     let refuse = |reason| StoreError::Url { url: blank_password(url), reason };
     let failed = |source| StoreError::Connect { url: blank_password(url), source };
-    let options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(5));
+    let options = AnyPoolOptions::new().acquire_timeout(PATIENCE);
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         let pool = options.max_connections(connections.max(2)).connect(url).await.map_err(failed)?;
         return Ok(Opened { engine: Engine::Postgres, writers: pool.clone(), pool, checkpoints: None });

@@ -48,6 +48,8 @@ pub struct Store {
     bell: watch::Sender<u64>,
     changes: Arc<AtomicU64>,
     admissions: Arc<Semaphore>,
+    /// Whose turn it is to wait for the one writer of a SQLite file.
+    turns: Arc<Semaphore>,
 }
 
 /// Why the store cannot be used. Each is one line for an operator.
@@ -107,6 +109,7 @@ impl Store {
             bell: watch::Sender::new(0),
             changes: Arc::default(),
             admissions: Arc::new(Semaphore::new(seats)),
+            turns: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -163,8 +166,21 @@ impl Store {
         Ear::new(self.bell.subscribe())
     }
 
-    /// Begins a transaction that will write.
+    /// Begins a transaction that will write. Where there is one writer, one such transaction at a time waits for it: those that calls wait
+    /// for come in between.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        let _turn = match self.engine {
+            Engine::Sqlite => {
+                let turn = tokio::time::timeout(engine::PATIENCE, self.turns.acquire());
+                Some(turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?)
+            }
+            Engine::Postgres => None,
+        };
+        self.begin_ahead().await
+    }
+
+    /// The same for what a call waits for.
+    pub(crate) async fn begin_ahead(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.engine {
             Engine::Sqlite => self.writers.begin_with("BEGIN IMMEDIATE").await,
             Engine::Postgres => self.writers.begin().await,
