@@ -120,7 +120,9 @@ impl Session {
                 self.write(Entry::Event { name: Name::CreditLow, data: json!({"remaining_ms": remaining_ms}) });
             }
             CreditEvent::Warn => {
-                let _ = self.orders.send(Order::Say(Say { text: WARNING.into(), ..Say::default() }));
+                // Whoever talks over it would be cut off without a word.
+                let say = Say { text: WARNING.into(), protected: true, ..Say::default() };
+                let _ = self.orders.send(Order::Say(say));
             }
             CreditEvent::End(reason) => return Some(reason),
         }
